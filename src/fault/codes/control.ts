@@ -1,0 +1,110 @@
+import { EXIT } from "../exit.ts";
+import type { FaultTable } from "../table.ts";
+
+const refusal = (sentence: string, remedy: string) =>
+  ({ sentence, remedy, exit: EXIT.DATA, retry: "never" }) as const;
+
+/** What the Control Plane answers instead of doing what was asked. */
+export const controlFaults = {
+  CONTROL_DATA_DIR: {
+    sentence: 'Cannot use the data directory "{path}": {why}',
+    remedy: "Make it a directory of this user with mode 0700, or name another with --data-dir",
+    exit: EXIT.CANT_CREATE,
+    retry: "never",
+  },
+  CONTROL_DATA_LOCKED: {
+    sentence: 'Cannot use the data directory "{path}": another Control Plane (pid {pid}) is serving it',
+    remedy: "Stop that one first, or give this one a data directory of its own",
+    exit: EXIT.TRY_AGAIN,
+    retry: "backoff",
+  },
+  CONTROL_LISTEN: {
+    sentence: 'Cannot listen on "{address}": {why}',
+    remedy: "Free the port or choose another with --listen",
+    exit: EXIT.UNAVAILABLE,
+    retry: "backoff",
+  },
+  CONTROL_DATABASE: {
+    sentence: "Cannot use the database: {why}",
+    remedy: "Free disk space and check the file's owner",
+    exit: EXIT.UNAVAILABLE,
+    retry: "backoff",
+  },
+  CONTROL_KEY_UNUSABLE: {
+    sentence: 'Cannot use the key file "{path}": {why}',
+    remedy: "Restore it from a backup; keys are never replaced in silence",
+    exit: EXIT.CONFIG,
+    retry: "never",
+  },
+  API_UNAUTHENTICATED: {
+    sentence: "Cannot do this: the request carries no valid credential ({why})",
+    remedy: "Give the admin key with --key-file, or an API key",
+    exit: EXIT.NO_PERMISSION,
+    retry: "never",
+  },
+  API_FORBIDDEN: refusal("Cannot do this: the credential does not allow it", "Use one that does"),
+  API_NOT_FOUND: {
+    sentence: "Cannot find {what}",
+    remedy: "Check the id; what another account owns is not shown",
+    exit: EXIT.NO_INPUT,
+    retry: "never",
+  },
+  API_BODY_MALFORMED: refusal("Cannot accept the request: {path}: {why}", "Correct that field"),
+  API_BODY_OVERSIZED: refusal(
+    "Cannot accept the request: its body is larger than {limit} bytes",
+    "Send less",
+  ),
+  API_MEDIA_TYPE: refusal('Cannot accept the request: its content type is "{found}"', 'Send "{expected}"'),
+  API_OFFSET_MISMATCH: {
+    sentence: "Cannot append at byte {offset}: {stored} bytes are stored",
+    remedy: "Go on from the stored length",
+    exit: EXIT.DATA,
+    retry: "now",
+  },
+  API_IDEMPOTENCY_CONFLICT: refusal(
+    'Cannot accept the job: the idempotency key "{key}" was used for another job',
+    "Use a new key for a new job",
+  ),
+  TOKEN_UNKNOWN: refusal("Cannot activate: the Control Plane does not know this token", "Mint a new one"),
+  TOKEN_EXPIRED: refusal("Cannot activate: the token expired at {until}", "Mint a new one"),
+  TOKEN_USED: refusal("Cannot activate: another key has redeemed this token", "Mint a new one for this host"),
+  TOKEN_REVOKED: refusal("Cannot activate: the token was revoked", "Mint a new one"),
+  ACTIVATION_UNREADABLE: refusal(
+    "Cannot activate: the sealed part of the request does not open ({why})",
+    "Check that agent and Control Plane are of versions that go together",
+  ),
+  ACCOUNT_FULL: {
+    sentence: "Cannot activate: the account runs {max} agents at most and too many wait for a slot already",
+    remedy: "Stop or revoke agents, or raise max_agents; the token stays valid",
+    exit: EXIT.TRY_AGAIN,
+    retry: "backoff",
+  },
+  USE_DPOP_NONCE: {
+    sentence: "Cannot accept the proof: it carries no nonce this server gave",
+    remedy: "Send it again with the nonce of the DPoP-Nonce header",
+    exit: EXIT.TRY_AGAIN,
+    retry: "now",
+  },
+  DPOP_INVALID: {
+    sentence: "Cannot accept the proof of possession: {why}",
+    remedy: "Check the clock, the URL and any proxy that changes requests",
+    exit: EXIT.UNAVAILABLE,
+    retry: "backoff",
+  },
+  BEARER_INVALID: {
+    sentence: "Cannot accept the access token: {why}",
+    remedy: "Ask for a new one",
+    exit: EXIT.UNAVAILABLE,
+    retry: "backoff",
+  },
+  BEAT_STALE: {
+    sentence: "Cannot accept the heartbeat: its place in the chain is taken ({why})",
+    remedy: "Look at the anomaly on the Control Plane: two agents may share one identity",
+    exit: EXIT.UNAVAILABLE,
+    retry: "backoff",
+  },
+  LEASE_NOT_HELD: refusal(
+    "Cannot accept this for the job: the agent does not hold its lease",
+    "Nothing to do",
+  ),
+} as const satisfies FaultTable;

@@ -1,0 +1,42 @@
+import { EXIT } from "../exit.ts";
+import type { FaultTable } from "../table.ts";
+
+/** Why this host cannot hold a job to its scope. There is no weaker mode: the job is refused or ends sandbox_failed. */
+export const sandboxFaults = {
+  BWRAP_MISSING: {
+    sentence: "Cannot run jobs on this host: bubblewrap is not installed",
+    remedy: 'Install it: "apt-get install bubblewrap" (or dnf, apk)',
+    exit: EXIT.CONFIG,
+    retry: "never",
+  },
+  BWRAP_UNUSABLE: {
+    sentence: 'Cannot run jobs on this host: "{path}" is unusable ({why})',
+    remedy: "Install bubblewrap again; it must belong to root, be executable, and be writable by root only",
+    exit: EXIT.CONFIG,
+    retry: "never",
+  },
+  USERNS_BLOCKED: {
+    sentence: "Cannot run jobs on this host: user namespaces are blocked ({why})",
+    remedy: "{remedy}",
+    exit: EXIT.CONFIG,
+    retry: "never",
+  },
+  GIT_MISSING: {
+    sentence: "Cannot check out sources on this host: git is not installed",
+    remedy: 'Install it: "apt-get install git" (or dnf, apk)',
+    exit: EXIT.CONFIG,
+    retry: "never",
+  },
+  SANDBOX_SETUP_FAILED: {
+    sentence: "Cannot build the job's sandbox: {why}",
+    remedy: 'Run "agentina status" for what this host lacks; the command was not run',
+    exit: EXIT.CONFIG,
+    retry: "never",
+  },
+  WORK_DIR_UNUSABLE: {
+    sentence: 'Cannot prepare the job\'s workspace in "{path}": {why}',
+    remedy: "Free disk space and check the directory's owner",
+    exit: EXIT.CANT_CREATE,
+    retry: "backoff",
+  },
+} as const satisfies FaultTable;

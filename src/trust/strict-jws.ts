@@ -1,0 +1,119 @@
+import { createHash } from "node:crypto";
+import { compactVerify } from "jose";
+import * as v from "valibot";
+import { fault } from "../fault/fault.ts";
+import { decodeBase64url } from "../protocol/base64url.ts";
+import { type Sha256, Sha256Schema } from "../protocol/ids.ts";
+import { parseDocument } from "../protocol/json.ts";
+
+/** What one class of signed text must look like. Algorithm and type are never taken from the text itself. */
+export interface JwsClass<S extends v.GenericSchema> {
+  /** How faults call it: "job", "license", … */
+  readonly what: string;
+  readonly typ: string;
+  readonly maxBytes: number;
+  readonly schema: S;
+  /** Further header members this class needs, besides alg, kid and typ. */
+  readonly embeddedJwk?: true;
+}
+
+export interface JwsHeader {
+  readonly alg: string;
+  readonly typ: string;
+  readonly kid?: string;
+  readonly jwk?: unknown;
+}
+
+export interface Opened<T> {
+  readonly claims: T;
+  readonly header: JwsHeader;
+  /** SHA-256 of the compact text as it was transmitted. */
+  readonly sha256: Sha256;
+}
+
+const HeaderSchema = v.object({
+  alg: v.string(),
+  typ: v.string(),
+  kid: v.optional(v.pipe(v.string(), v.regex(/^[A-Za-z0-9_-]{8,64}$/))),
+  jwk: v.optional(v.unknown()),
+});
+
+/**
+ * Opens a compact JWS (RFC 7515 section 3.1) in security order: size, three canonical parts, header equal to its own
+ * re-serialisation with allowed members only, algorithm, key, signature over the transmitted bytes, type, strict JSON,
+ * schema. `keyOf` answers the key that may sign this class now, or null.
+ * Throws JWS_OVERSIZED, JWS_MALFORMED, JWS_WRONG_ALGORITHM, JWS_UNKNOWN_KEY, JWS_BAD_SIGNATURE, JWS_WRONG_TYPE.
+ */
+export async function openJws<S extends v.GenericSchema>(
+  text: unknown,
+  cls: JwsClass<S>,
+  keyOf: (header: JwsHeader) => CryptoKey | null | Promise<CryptoKey | null>,
+): Promise<Opened<v.InferOutput<S>>> {
+  const parts = splitCompact(text, cls);
+  const header = readHeader(parts.header, cls);
+  if (header.alg !== "EdDSA") {
+    throw fault("JWS_WRONG_ALGORITHM", { what: cls.what, found: header.alg, expected: "EdDSA" });
+  }
+  const key = await keyOf(header);
+  if (key === null) throw fault("JWS_UNKNOWN_KEY", { what: cls.what, kid: header.kid ?? "(none)" });
+  await verifySignature(parts.text, key, cls.what);
+  if (header.typ !== cls.typ) {
+    throw fault("JWS_WRONG_TYPE", { what: cls.what, found: header.typ, expected: cls.typ });
+  }
+  const claims = parseDocument(parts.payload, cls.schema);
+  if (!claims.ok) throw fault("JWS_MALFORMED", { what: cls.what, why: `${claims.path}: ${claims.why}` });
+  return { claims: claims.value, header, sha256: sha256Of(parts.text) };
+}
+
+/** SHA-256 of a text's UTF-8 bytes or of bytes, as lower-case hex. */
+export function sha256Of(data: string | Uint8Array): Sha256 {
+  return v.parse(Sha256Schema, createHash("sha256").update(data).digest("hex"));
+}
+
+interface Parts {
+  readonly text: string;
+  readonly header: Uint8Array;
+  readonly payload: Uint8Array;
+}
+
+function splitCompact(text: unknown, cls: JwsClass<v.GenericSchema>): Parts {
+  if (typeof text !== "string") throw malformed(cls, "it is not a text");
+  if (text.length > cls.maxBytes) {
+    throw fault("JWS_OVERSIZED", { what: cls.what, bytes: text.length, limit: cls.maxBytes });
+  }
+  const parts = text.split(".");
+  if (parts.length !== 3) throw malformed(cls, `it has ${parts.length} parts, not three`);
+  const [header, payload, signature] = parts.map((part) => (part === "" ? null : decodeBase64url(part)));
+  if (!header || !payload || !signature) throw malformed(cls, "a part is empty or not canonical base64url");
+  if (signature.length !== 64) throw malformed(cls, "its signature is not 64 bytes long");
+  return { text, header, payload };
+}
+
+function readHeader(bytes: Uint8Array, cls: JwsClass<v.GenericSchema>): JwsHeader {
+  const parsed = parseDocument(bytes, v.record(v.string(), v.unknown()));
+  if (!parsed.ok) throw malformed(cls, `its header ${parsed.why}`);
+  if (JSON.stringify(parsed.value) !== Buffer.from(bytes).toString("utf8")) {
+    throw malformed(cls, "its header is not in its shortest form");
+  }
+  const allowed = cls.embeddedJwk ? ["alg", "jwk", "typ"] : ["alg", "kid", "typ"];
+  const foreign = Object.keys(parsed.value).find((name) => !allowed.includes(name));
+  if (foreign !== undefined) throw malformed(cls, `its header holds "${foreign}"`);
+  const missing = allowed.find((name) => !Object.hasOwn(parsed.value, name));
+  if (missing !== undefined) throw malformed(cls, `its header lacks "${missing}"`);
+  const header = v.safeParse(HeaderSchema, parsed.value);
+  if (!header.success) throw malformed(cls, "a header member has the wrong form");
+  const { alg, typ, kid, jwk } = header.output;
+  return { alg, typ, ...(kid === undefined ? {} : { kid }), ...(jwk === undefined ? {} : { jwk }) };
+}
+
+async function verifySignature(text: string, key: CryptoKey, what: string): Promise<void> {
+  try {
+    await compactVerify(text, key, { algorithms: ["EdDSA"] });
+  } catch (error) {
+    // Whatever the library's reason, to a caller it is one thing: these bytes are not signed by that key.
+    throw fault("JWS_BAD_SIGNATURE", { what }, error);
+  }
+}
+
+const malformed = (cls: JwsClass<v.GenericSchema>, why: string) =>
+  fault("JWS_MALFORMED", { what: cls.what, why });
