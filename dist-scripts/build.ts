@@ -1,7 +1,8 @@
 // npm run build [-- --target linux-arm64 ...] [-- --if-changed]
 // Compiles both programs, tries them out, signs them and puts them into dist/ (dist/<target>/ for others).
 
-import { mkdir, rename, rm } from "node:fs/promises";
+import { existsSync } from "node:fs";
+import { chmod, mkdir, rename, rm } from "node:fs/promises";
 import { join, relative } from "node:path";
 import { parseArgs } from "node:util";
 import { readBuildConstants } from "./build-constants.ts";
@@ -35,7 +36,7 @@ async function buildTarget(target: Target, key: SigningKey | undefined, ifChange
       `Cannot build a release: the checkout is at "${constants.commit}", not at a clean commit`,
     );
   }
-  const isHost = target === hostTarget(ROOT);
+  const isHost = target === hostTarget();
   const directory = isHost ? join(ROOT, "dist") : join(ROOT, "dist", target);
   const sources = await sourceHash(ROOT, constants);
   if (ifChanged && (await isUpToDate(directory, sources))) return;
@@ -44,6 +45,7 @@ async function buildTarget(target: Target, key: SigningKey | undefined, ifChange
   // Beside its destination, so that a rename moves it there whole; the base name is part of the bytes.
   const workshop = join(directory, `.build-${process.pid}`);
   await mkdir(workshop, { recursive: true });
+  await clearAbandoned(directory);
   try {
     const made = await makePrograms({ root: ROOT, constants }, workshop, key, isHost ? undefined : target);
     await publish(workshop, directory, made, sources);
@@ -56,6 +58,15 @@ async function buildTarget(target: Target, key: SigningKey | undefined, ifChange
   );
 }
 
+/** A build that was killed leaves its workshop, 200 MB of it, behind. */
+async function clearAbandoned(directory: string): Promise<void> {
+  for await (const name of new Bun.Glob(".build-*/").scan({ cwd: directory, dot: true, onlyFiles: false })) {
+    const pid = Number(name.match(/^\.build-(\d+)/)?.[1]);
+    if (pid > 0 && !existsSync(`/proc/${pid}`))
+      await rm(join(directory, name), { recursive: true, force: true });
+  }
+}
+
 /** Compiles, tries and signs every program in `workshop`, and names the files it made there. */
 async function makePrograms(project: Project, workshop: string, key?: SigningKey, foreign?: Target) {
   const runtime = foreign === undefined ? undefined : await runtimeFor(foreign, project.root);
@@ -63,6 +74,7 @@ async function makePrograms(project: Project, workshop: string, key?: SigningKey
   for (const program of PROGRAMS) {
     const binary = join(workshop, program.name);
     await compileProgram(program, project, binary, runtime);
+    await chmod(binary, 0o755);
     if (foreign === undefined) await smokeTest(binary, project.constants.version, project.root);
     made.push(program.name);
     if (key === undefined) continue;
@@ -73,7 +85,9 @@ async function makePrograms(project: Project, workshop: string, key?: SigningKey
 }
 
 async function publish(workshop: string, directory: string, made: readonly string[], sources: string) {
+  // First what speaks of the old binaries: cut short, a build leaves some without a word, never with a wrong one.
   await rm(stampPath(directory), { force: true });
+  for (const { name } of PROGRAMS) await rm(join(directory, bundlePath(name)), { force: true });
   const sizes: Record<string, number> = {};
   for (const name of made) {
     sizes[name] = Bun.file(join(workshop, name)).size;
@@ -92,7 +106,7 @@ function readOptions(argv: string[]): BuildOptions {
       release: { type: "boolean", default: false },
     },
   });
-  const targets = (values.target ?? [hostTarget(ROOT)]).map((name) => {
+  const targets = (values.target ?? [hostTarget()]).map((name) => {
     if (isTarget(name)) return name;
     throw new BuildError(`Cannot build for "${name}": the targets are ${TARGETS.join(", ")}`);
   });

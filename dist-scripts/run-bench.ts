@@ -1,11 +1,14 @@
 // npm run bench [-- name ...]: runs the measurements in test/bench, each a script of its own, one by one.
 
+import { existsSync } from "node:fs";
 import { basename, join } from "node:path";
 import { passThrough } from "./command.ts";
 
 const directory = join(import.meta.dir, "..", "test", "bench");
 const wanted = process.argv.slice(2);
-const scripts = (await Array.fromAsync(new Bun.Glob("*.ts").scan({ cwd: directory, absolute: true }))).sort();
+const scripts = existsSync(directory)
+  ? (await Array.fromAsync(new Bun.Glob("*.ts").scan({ cwd: directory, absolute: true }))).sort()
+  : [];
 const chosen = scripts.filter((path) => wanted.length === 0 || wanted.includes(basename(path, ".ts")));
 if (chosen.length === 0) {
   console.error(`Cannot measure: no script in test/bench is called ${wanted.join(", ") || "*.ts"}`);

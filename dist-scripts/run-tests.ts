@@ -14,7 +14,7 @@ const NOT_RUN: TestSummary = { passed: 0, failed: 1, skipped: 0 };
 async function run(filters: readonly string[]): Promise<TestSummary> {
   ensureHostTools("test", thisHost());
   if (filters.length === 0 && !(await checkSources())) return NOT_RUN;
-  await build({ targets: [hostTarget(`${import.meta.dir}/..`)], ifChanged: true, release: false });
+  await build({ targets: [hostTarget()], ifChanged: true, release: false });
   return await runBunTest(filters);
 }
 
@@ -29,6 +29,7 @@ async function runBunTest(filters: readonly string[]): Promise<TestSummary> {
     stderr: "pipe",
     env: process.env,
   });
+  for (const signal of ["SIGINT", "SIGTERM"] as const) process.once(signal, () => child.kill(signal));
   const decoder = new TextDecoder();
   let output = "";
   for await (const chunk of child.stderr) {
@@ -43,4 +44,4 @@ const summary = await run(process.argv.slice(2)).catch((error: unknown) => {
   return NOT_RUN;
 });
 console.log(summaryLine(summary));
-process.exit(summary.failed > 0 ? 1 : 0);
+process.exitCode = summary.failed > 0 ? 1 : 0;

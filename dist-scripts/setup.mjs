@@ -44,7 +44,7 @@ function installLockedPackages() {
 /** Whoever runs the script installs too: npm when npm does, Bun when Bun does. */
 function installer() {
   const runner = process.env.npm_execpath ?? "";
-  const npmArguments = ["ci", "--include=dev", "--no-audit", "--no-fund"];
+  const npmArguments = ["ci", "--include=dev", "--no-audit", "--no-fund", "--loglevel=error"];
   if (basename(runner).startsWith("bun")) return [runner, ["ci"]];
   if (runner.endsWith(".js") && !process.versions.bun) return [process.execPath, [runner, ...npmArguments]];
   return process.versions.bun ? [process.execPath, ["ci"]] : ["npm", npmArguments];

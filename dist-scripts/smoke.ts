@@ -19,7 +19,11 @@ interface Trial {
 
 const TRIALS: readonly Trial[] = [
   { what: "with .env and bunfig.toml in its directory", env: {}, alsoGood: "nothing" },
-  { what: "with a poisoned NODE_OPTIONS", env: { NODE_OPTIONS: "--require ./trap.cjs" }, alsoGood: "refusal" },
+  {
+    what: "with a poisoned NODE_OPTIONS",
+    env: { NODE_OPTIONS: "--require ./trap.cjs" },
+    alsoGood: "refusal",
+  },
   { what: "with BUN_OPTIONS", env: { BUN_OPTIONS: "--smol" }, alsoGood: "refusal" },
   // The runtime itself ends when told to load code from disk, before a line of ours could refuse.
   { what: "with a poisoned BUN_OPTIONS", env: { BUN_OPTIONS: "--preload ./trap.cjs" }, alsoGood: "any-end" },

@@ -1,6 +1,6 @@
 // The machines a build can be for, and the runtime each one is built upon.
 
-import { existsSync } from "node:fs";
+import { closeSync, existsSync, openSync, readSync } from "node:fs";
 import { mkdir, mkdtemp, rename, rm } from "node:fs/promises";
 import { join } from "node:path";
 import { capture } from "./command.ts";
@@ -22,13 +22,25 @@ export function isTarget(text: string): text is Target {
 }
 
 /** The target of the machine this runs on. Only Linux is built for. */
-export function hostTarget(root: string): Target {
+export function hostTarget(): Target {
   const base = `linux-${process.arch}`;
   const musl = `${base}-musl`;
   if (process.platform !== "linux" || !isTarget(base) || !isTarget(musl)) {
     throw new Error(`Cannot build for this machine: it is ${process.platform}-${process.arch}, not Linux`);
   }
-  return existsSync(join(root, "node_modules", RUNTIME_PACKAGE[musl])) ? musl : base;
+  return isForMusl(process.execPath) ? musl : base;
+}
+
+/** Which C library an executable is linked for: its ELF interpreter is named on its first page. */
+function isForMusl(executable: string): boolean {
+  const page = Buffer.alloc(4096);
+  const file = openSync(executable, "r");
+  try {
+    readSync(file, page);
+  } finally {
+    closeSync(file);
+  }
+  return page.includes("/lib/ld-musl-");
 }
 
 /**

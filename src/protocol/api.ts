@@ -1,5 +1,7 @@
 import * as v from "valibot";
 import { AccountIdSchema, AgentIdSchema, JobIdSchema, Sha256Schema } from "./ids.ts";
+import { JobKindSchema } from "./job.ts";
+import { LIMITS } from "./limits.ts";
 import { OutcomeSchema } from "./outcome.ts";
 import { ReceiptClaimsSchema } from "./receipt.ts";
 import { CountSchema, EpochMillisSchema, lineSchema } from "./scalars.ts";
@@ -7,13 +9,35 @@ import { AgentStateSchema } from "./wire.ts";
 
 /** Paths of the operator-facing routes. */
 export const API = {
+  accountPlan: "/api/v1/account/plan",
   tokens: "/api/v1/tokens",
+  token: (id: string) => `/api/v1/tokens/${id}`,
   agents: "/api/v1/agents",
   jobs: "/api/v1/jobs",
   job: (id: string) => `/api/v1/jobs/${id}`,
   jobLog: (id: string) => `/api/v1/jobs/${id}/log`,
   blob: (sha256: string) => `/api/v1/blobs/${sha256}`,
 } as const;
+
+/** Headers of a job's log: what the bytes are a part of, and how the job stands. */
+export const JOB_LOG_HEADERS = {
+  attempt: "agentina-job-attempt",
+  state: "agentina-job-state",
+  /** Changes whenever the job's state, attempt or step does; given back as `seen`, the answer waits for another. */
+  cursor: "agentina-job-cursor",
+} as const;
+
+/** What an account may run. */
+export const PlanSchema = v.strictObject({
+  name: lineSchema(64),
+  max_agents: v.pipe(CountSchema, v.minValue(1), v.maxValue(1_000_000)),
+  max_concurrent_tasks_per_agent: v.pipe(CountSchema, v.minValue(1), v.maxValue(LIMITS.MAX_CONCURRENT_TASKS)),
+  kinds: v.pipe(v.array(JobKindSchema), v.maxLength(64)),
+});
+export type Plan = v.InferOutput<typeof PlanSchema>;
+
+/** A change of the plan's numbers; what is left out stays. */
+export const PlanChangeSchema = v.partial(v.pick(PlanSchema, ["max_agents", "max_concurrent_tasks_per_agent"]));
 
 export const TokenMintSchema = v.strictObject({
   label: v.optional(lineSchema(128), ""),
@@ -45,7 +69,8 @@ export const AgentViewSchema = v.strictObject({
 export type AgentView = v.InferOutput<typeof AgentViewSchema>;
 export const AgentListSchema = v.strictObject({ agents: v.array(AgentViewSchema) });
 
-export const JOB_STATES = ["queued", "offered", "accepted", "leased", "running", "finished"] as const;
+/** `overdue`: its lease ran out unheard, and it is not given to another agent; its outcome is still awaited. */
+export const JOB_STATES = ["queued", "offered", "leased", "running", "overdue", "finished"] as const;
 export const JobStateSchema = v.picklist(JOB_STATES);
 export type JobState = v.InferOutput<typeof JobStateSchema>;
 
@@ -59,6 +84,8 @@ export const JobViewSchema = v.strictObject({
   priority: v.number(),
   step: v.nullable(v.string()),
   log_bytes: CountSchema,
+  /** Whether the whole log is the one the receipt names; null before both are there. */
+  log_verified: v.nullable(v.boolean()),
   outcome: v.nullable(OutcomeSchema),
   reason: v.nullable(v.string()),
   created_at: EpochMillisSchema,

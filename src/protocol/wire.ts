@@ -167,8 +167,8 @@ export const ReplyClaimsSchema = v.strictObject({
   sha256: Sha256Schema,
 });
 
-/** Answer of the log route: how many bytes are stored now. */
-export const LogReplySchema = v.strictObject({ stored: CountSchema });
+/** Answer of the log route: how many bytes are stored now, and whether someone is reading along (then send sooner). */
+export const LogReplySchema = v.strictObject({ stored: CountSchema, watched: v.boolean() });
 
 /** Every refusal, as application/problem+json (RFC 9457) with our code. */
 export const ProblemSchema = v.object({
@@ -178,5 +178,9 @@ export const ProblemSchema = v.object({
   code: v.pipe(v.string(), v.regex(/^[A-Z][A-Z0-9_]{2,63}$/)),
   detail: v.pipe(v.string(), v.maxLength(4096)),
   remedy: v.pipe(v.string(), v.maxLength(4096)),
+  /** What the sentence of the code was filled with: a client that knows the code tells it in its own words. */
+  params: v.optional(v.record(v.string(), v.union([v.string(), v.number()]))),
+  /** The server's clock; given with WIRE_CLOCK_SKEW. */
+  time: v.optional(EpochMillisSchema),
 });
 export type Problem = v.InferOutput<typeof ProblemSchema>;

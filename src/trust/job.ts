@@ -37,6 +37,7 @@ export interface JobContext {
 
 /**
  * `unidentified`: refused before the claims could be trusted, so there is no job to write a receipt for.
+ * `known`: an attempt accepted before, offered again; its row in the journal speaks for it.
  * `refused`: the claims are the Control Plane's, the job is refused with a receipt; `window` has the offer admitted.
  */
 export type Verification =
@@ -48,6 +49,7 @@ export type Verification =
       readonly why: Fault;
       readonly window: ReplayWindow;
     }
+  | { readonly verdict: "known"; readonly claims: JobClaims }
   | { readonly verdict: "unidentified"; readonly why: Fault };
 
 /**
@@ -65,12 +67,7 @@ export async function verifyJob(envelope: unknown, ctx: JobContext): Promise<Ver
   const { claims, sha256 } = opened;
   const binding = bindingProblem(claims, ctx) ?? timeProblem(claims, ctx.nowS);
   if (binding) return { verdict: "unidentified", why: binding };
-  if (ctx.acceptedBefore(claims.jti, claims.attempt)) {
-    return {
-      verdict: "unidentified",
-      why: fault("JOB_REPLAYED", { why: "this attempt was accepted before" }),
-    };
-  }
+  if (ctx.acceptedBefore(claims.jti, claims.attempt)) return { verdict: "known", claims };
   const admission = admit(ctx.window, claims.seq);
   if (!admission.ok) return { verdict: "unidentified", why: fault("JOB_REPLAYED", { why: admission.why }) };
   const why = kindProblem(claims, ctx.license);

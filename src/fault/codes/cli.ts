@@ -59,8 +59,8 @@ export const cliFaults = {
   },
   CLI_HOSTILE_ENVIRONMENT: {
     sentence:
-      'Cannot start: the environment sets "{variable}", which changes how this program runs or whom it trusts',
-    remedy: 'Unset it ("env -u {variable} …"); proxies and certificates belong in agent.toml',
+      "Cannot start: the environment sets {variables}: that changes how this program runs or whom it trusts",
+    remedy: 'Start it without ("env {unset} …"); proxies and certificates belong in agent.toml',
     exit: EXIT.CONFIG,
     retry: "never",
   },

@@ -24,6 +24,12 @@ export const controlFaults = {
     exit: EXIT.UNAVAILABLE,
     retry: "backoff",
   },
+  CONTROL_NOT_SERVING: {
+    sentence: 'Cannot reach the Control Plane of "{path}": {why}',
+    remedy: 'Start it with "agentina-control serve --data-dir {path}", or name another with --url and --key-file',
+    exit: EXIT.UNAVAILABLE,
+    retry: "backoff",
+  },
   CONTROL_DATABASE: {
     sentence: "Cannot use the database: {why}",
     remedy: "Free disk space and check the file's owner",
@@ -55,6 +61,12 @@ export const controlFaults = {
     "Send less",
   ),
   API_MEDIA_TYPE: refusal('Cannot accept the request: its content type is "{found}"', 'Send "{expected}"'),
+  INSTALLER_NOT_PUBLISHED: {
+    sentence: "Cannot give an installer: this Control Plane has none",
+    remedy: "Copy the agentina binary and its bundle to the host by hand",
+    exit: EXIT.UNAVAILABLE,
+    retry: "never",
+  },
   API_OFFSET_MISMATCH: {
     sentence: "Cannot append at byte {offset}: {stored} bytes are stored",
     remedy: "Go on from the stored length",
@@ -67,7 +79,7 @@ export const controlFaults = {
   ),
   TOKEN_UNKNOWN: refusal("Cannot activate: the Control Plane does not know this token", "Mint a new one"),
   TOKEN_EXPIRED: refusal("Cannot activate: the token expired at {until}", "Mint a new one"),
-  TOKEN_USED: refusal("Cannot activate: another key has redeemed this token", "Mint a new one for this host"),
+  TOKEN_USED: refusal("Cannot activate: this token was redeemed already", "Mint a new one for this host"),
   TOKEN_REVOKED: refusal("Cannot activate: the token was revoked", "Mint a new one"),
   ACTIVATION_UNREADABLE: refusal(
     "Cannot activate: the sealed part of the request does not open ({why})",
@@ -101,6 +113,18 @@ export const controlFaults = {
     sentence: "Cannot accept the heartbeat: its place in the chain is taken ({why})",
     remedy: "Look at the anomaly on the Control Plane: two agents may share one identity",
     exit: EXIT.UNAVAILABLE,
+    retry: "backoff",
+  },
+  BEAT_LATE: {
+    sentence: "Cannot use the heartbeat: it is older than one already accepted ({why})",
+    remedy: "Nothing to do: the agent's later heartbeats count",
+    exit: EXIT.TRY_AGAIN,
+    retry: "backoff",
+  },
+  WAKE_FULL: {
+    sentence: "Cannot keep another wake-up line open: {max} are open already",
+    remedy: "Nothing to do: the agent asks at its interval; serve --max-wakes allows more",
+    exit: EXIT.TRY_AGAIN,
     retry: "backoff",
   },
   LEASE_NOT_HELD: refusal(

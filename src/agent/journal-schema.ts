@@ -1,0 +1,56 @@
+import type { Database } from "bun:sqlite";
+import { fault } from "../fault/fault.ts";
+
+/** Number of the journal's format; read with the two before it once they exist. */
+const JOURNAL_FORMAT = 1;
+
+const TABLES = [
+  "CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT, WITHOUT ROWID",
+  `CREATE TABLE jobs (
+     jti TEXT NOT NULL,
+     attempt INTEGER NOT NULL,
+     seq INTEGER NOT NULL,
+     state TEXT NOT NULL,
+     claims TEXT NOT NULL,
+     envelope_sha256 TEXT NOT NULL,
+     grant_json TEXT,
+     accepted_at INTEGER NOT NULL,
+     started_at INTEGER,
+     step TEXT,
+     step_at INTEGER,
+     outcome TEXT,
+     reason TEXT,
+     finished_at INTEGER,
+     log_size INTEGER,
+     log_sent INTEGER NOT NULL DEFAULT 0,
+     PRIMARY KEY (jti, attempt)
+   ) STRICT`,
+  "CREATE INDEX jobs_by_state ON jobs (state)",
+  `CREATE TABLE receipts (
+     seq INTEGER PRIMARY KEY,
+     sha256 TEXT NOT NULL UNIQUE,
+     jws TEXT NOT NULL,
+     jti TEXT NOT NULL,
+     attempt INTEGER NOT NULL,
+     acked_at INTEGER
+   ) STRICT`,
+  "CREATE INDEX receipts_open ON receipts (seq) WHERE acked_at IS NULL",
+  "CREATE TABLE rejected (envelope_sha256 TEXT PRIMARY KEY, code TEXT NOT NULL) STRICT, WITHOUT ROWID",
+];
+
+/** Brings an open database to the current format. Throws STATE_FORMAT_NEWER for one a later version wrote. */
+export function prepareJournal(db: Database, path: string): void {
+  db.run("PRAGMA journal_mode = WAL");
+  db.run("PRAGMA synchronous = FULL");
+  db.run("PRAGMA busy_timeout = 2000");
+  db.run("PRAGMA journal_size_limit = 4194304");
+  const found = Number(
+    db.query<{ user_version: number }, []>("PRAGMA user_version").get()?.user_version ?? 0,
+  );
+  if (found > JOURNAL_FORMAT) throw fault("STATE_FORMAT_NEWER", { path, found, known: JOURNAL_FORMAT });
+  if (found === JOURNAL_FORMAT) return;
+  db.transaction(() => {
+    for (const table of TABLES) db.run(table);
+    db.run(`PRAGMA user_version = ${JOURNAL_FORMAT}`);
+  })();
+}

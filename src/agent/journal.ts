@@ -1,0 +1,377 @@
+import { Database } from "bun:sqlite";
+import * as v from "valibot";
+import { type Fault, fault, invariant, reasonOf } from "../fault/fault.ts";
+import { encodeBase64url } from "../protocol/base64url.ts";
+import type { Sha256 } from "../protocol/ids.ts";
+import { type JobClaims, JobClaimsSchema } from "../protocol/job.ts";
+import { parseDocument } from "../protocol/json.ts";
+import { LIMITS } from "../protocol/limits.ts";
+import type { Outcome } from "../protocol/outcome.ts";
+import { FIRST_PREV_SHA256, type Grant, GrantSchema } from "../protocol/receipt.ts";
+import { EMPTY_WINDOW, type ReplayWindow } from "../trust/replay-window.ts";
+import { type JobEvent, type JobState, step } from "./job-table.ts";
+import { prepareJournal } from "./journal-schema.ts";
+
+/** One attempt as the journal holds it. */
+export interface JobRow {
+  readonly jti: string;
+  readonly attempt: number;
+  readonly state: JobState;
+  readonly claims: JobClaims;
+  readonly envelopeSha256: string;
+  readonly grant: Grant | null;
+  readonly acceptedAt: number;
+  readonly startedAt: number | null;
+  readonly step: { readonly name: string; readonly at: number } | null;
+  readonly outcome: Outcome | null;
+  readonly reason: string | null;
+  readonly finishedAt: number | null;
+  readonly logSize: number | null;
+  readonly logSent: number;
+}
+
+/** A receipt that waits for its acknowledgement. */
+export interface OpenReceipt {
+  readonly seq: number;
+  readonly sha256: Sha256;
+  readonly jws: string;
+}
+
+/** Position in the heartbeat chain: what the next beat shows. */
+export interface ChainPosition {
+  readonly n: number;
+  readonly nonce: string;
+}
+
+/** Free-standing values of the journal, each written in the transaction of what it belongs to. */
+export type MetaKey =
+  | "chain"
+  | "pending_rid"
+  | "window"
+  | "slot_held"
+  | "interval_s"
+  | "last_beat"
+  | "receipt_head"
+  | "license"
+  | "trust";
+
+interface RawRow {
+  jti: string;
+  attempt: number;
+  state: string;
+  claims: string;
+  envelope_sha256: string;
+  grant_json: string | null;
+  accepted_at: number;
+  started_at: number | null;
+  step: string | null;
+  step_at: number | null;
+  outcome: string | null;
+  reason: string | null;
+  finished_at: number | null;
+  log_size: number | null;
+  log_sent: number;
+}
+
+const KEPT_ATTEMPTS = 1000;
+
+/**
+ * What the agent knows for certain, in one SQLite file: WAL with full sync, so a committed line survives a power cut.
+ * All writes are synchronous and on one thread; a caller groups what must stand or fall together in `atomically`.
+ */
+export class Journal {
+  private readonly db: Database;
+  private readonly path: string;
+
+  private constructor(db: Database, path: string) {
+    this.db = db;
+    this.path = path;
+  }
+
+  /** Opens or makes the journal. Throws JOURNAL_UNUSABLE, STATE_FORMAT_NEWER. */
+  static open(path: string, mode: "write" | "read" = "write"): Journal {
+    let db: Database | null = null;
+    try {
+      db =
+        mode === "write"
+          ? new Database(path, { create: true, readwrite: true })
+          : new Database(path, { readonly: true });
+      if (mode === "write") prepareJournal(db, path);
+      return new Journal(db, path);
+    } catch (error) {
+      db?.close();
+      throw journalFault(path, error);
+    }
+  }
+
+  close(): void {
+    this.db.close();
+  }
+
+  /** Runs `fn` in one transaction: all of its writes or none. A disk fault leaves the journal as it was. */
+  atomically<T>(fn: () => T): T {
+    try {
+      return this.db.inTransaction ? fn() : this.db.transaction(fn).immediate();
+    } catch (error) {
+      throw journalFault(this.path, error);
+    }
+  }
+
+  readMeta(key: MetaKey): string | null {
+    return (
+      this.db.query<{ value: string }, [string]>("SELECT value FROM meta WHERE key = ?").get(key)?.value ??
+      null
+    );
+  }
+
+  writeMeta(key: MetaKey, value: string): void {
+    this.write("INSERT INTO meta VALUES (?, ?) ON CONFLICT (key) DO UPDATE SET value = excluded.value", [
+      key,
+      value,
+    ]);
+  }
+
+  chain(): ChainPosition | null {
+    const text = this.readMeta("chain");
+    return text === null ? null : this.parsed(text, v.strictObject({ n: v.number(), nonce: v.string() }));
+  }
+
+  setChain(position: ChainPosition): void {
+    this.writeMeta("chain", JSON.stringify({ n: position.n, nonce: position.nonce }));
+  }
+
+  window(): ReplayWindow {
+    const text = this.readMeta("window");
+    if (text === null) return EMPTY_WINDOW;
+    const { highest, bits } = this.parsed(text, v.strictObject({ highest: v.number(), bits: v.string() }));
+    return { highest, bits: new Uint8Array(Buffer.from(bits, "base64url")) };
+  }
+
+  setWindow(window: ReplayWindow): void {
+    this.writeMeta("window", JSON.stringify({ highest: window.highest, bits: encodeBase64url(window.bits) }));
+  }
+
+  /** Number and SHA-256 of the newest receipt: what the next one builds on. */
+  receiptHead(): { seq: number; sha256: Sha256 } {
+    const text = this.readMeta("receipt_head");
+    if (text === null) return { seq: 0, sha256: FIRST_PREV_SHA256 };
+    return this.parsed(text, v.strictObject({ seq: v.number(), sha256: v.string() })) as {
+      seq: number;
+      sha256: Sha256;
+    };
+  }
+
+  job(jti: string, attempt: number): JobRow | null {
+    const row = this.db
+      .query<RawRow, [string, number]>("SELECT * FROM jobs WHERE jti = ? AND attempt = ?")
+      .get(jti, attempt);
+    return row ? this.rowOf(row) : null;
+  }
+
+  /** Attempts in the given states, oldest first. */
+  jobsIn(states: readonly JobState[]): JobRow[] {
+    const marks = states.map(() => "?").join(", ");
+    return this.db
+      .query<RawRow, string[]>(`SELECT * FROM jobs WHERE state IN (${marks}) ORDER BY accepted_at, jti`)
+      .all(...states)
+      .map((row) => this.rowOf(row));
+  }
+
+  /** The newest finished attempts, newest first. */
+  lastOutcomes(count: number): JobRow[] {
+    return this.db
+      .query<RawRow, [number]>(
+        "SELECT * FROM jobs WHERE outcome IS NOT NULL ORDER BY finished_at DESC LIMIT ?",
+      )
+      .all(count)
+      .map((row) => this.rowOf(row));
+  }
+
+  /** Writes down an offer: `accepted`, `returned`, or `finished` for a refusal (its receipt comes in the same transaction). */
+  addJob(
+    claims: JobClaims,
+    envelopeSha256: string,
+    state: JobState,
+    grant: Grant | null,
+    atMs: number,
+  ): void {
+    this.write(
+      `INSERT INTO jobs (jti, attempt, seq, state, claims, envelope_sha256, grant_json, accepted_at)
+       VALUES (?, ?, ?, ?, ?, ?, ?, ?)
+       ON CONFLICT (jti, attempt) DO UPDATE SET seq = excluded.seq, state = excluded.state, claims = excluded.claims,
+         envelope_sha256 = excluded.envelope_sha256, grant_json = excluded.grant_json, accepted_at = excluded.accepted_at`,
+      [
+        claims.jti,
+        claims.attempt,
+        claims.seq,
+        state,
+        JSON.stringify(claims),
+        envelopeSha256,
+        grant && JSON.stringify(grant),
+        atMs,
+      ],
+    );
+  }
+
+  /** Moves an attempt along the job table. */
+  advance(row: Pick<JobRow, "jti" | "attempt" | "state">, event: JobEvent): JobState {
+    const next = step(row.state, event);
+    if (next !== row.state) {
+      this.write("UPDATE jobs SET state = ? WHERE jti = ? AND attempt = ?", [next, row.jti, row.attempt]);
+    }
+    return next;
+  }
+
+  markStarted(row: JobRow, atMs: number): void {
+    this.atomically(() => {
+      this.advance(row, "start");
+      this.write("UPDATE jobs SET started_at = ? WHERE jti = ? AND attempt = ?", [
+        atMs,
+        row.jti,
+        row.attempt,
+      ]);
+    });
+  }
+
+  markStep(jti: string, attempt: number, name: string, atMs: number): void {
+    this.write("UPDATE jobs SET step = ?, step_at = ? WHERE jti = ? AND attempt = ?", [
+      name,
+      atMs,
+      jti,
+      attempt,
+    ]);
+  }
+
+  markLogSent(jti: string, attempt: number, bytes: number): void {
+    this.write("UPDATE jobs SET log_sent = ? WHERE jti = ? AND attempt = ?", [bytes, jti, attempt]);
+  }
+
+  /** Ends an attempt with its receipt, in one transaction (the caller moved the state along). */
+  finish(
+    row: Pick<JobRow, "jti" | "attempt">,
+    end: { outcome: Outcome; reason: string; atMs: number; logSize: number | null },
+    receipt: { seq: number; sha256: Sha256; jws: string },
+  ): void {
+    invariant(
+      receipt.seq === this.receiptHead().seq + 1,
+      "receipts are written in the order of their numbers",
+    );
+    this.write(
+      "UPDATE jobs SET outcome = ?, reason = ?, finished_at = ?, log_size = ? WHERE jti = ? AND attempt = ?",
+      [end.outcome, end.reason, end.atMs, end.logSize, row.jti, row.attempt],
+    );
+    this.write("INSERT INTO receipts (seq, sha256, jws, jti, attempt) VALUES (?, ?, ?, ?, ?)", [
+      receipt.seq,
+      receipt.sha256,
+      receipt.jws,
+      row.jti,
+      row.attempt,
+    ]);
+    this.writeMeta("receipt_head", JSON.stringify({ seq: receipt.seq, sha256: receipt.sha256 }));
+  }
+
+  /** Receipts not yet acknowledged, oldest first, as many as fit one beat. */
+  openReceipts(): OpenReceipt[] {
+    const rows = this.db
+      .query<OpenReceipt, [number]>(
+        "SELECT seq, sha256, jws FROM receipts WHERE acked_at IS NULL ORDER BY seq LIMIT ?",
+      )
+      .all(LIMITS.BEAT_RECEIPTS);
+    let bytes = 0;
+    return rows.filter((row, index) => {
+      bytes += row.jws.length;
+      return index === 0 || bytes <= LIMITS.BEAT_RECEIPTS_BYTES;
+    });
+  }
+
+  /** Takes an acknowledgement; one for a receipt that is unknown or already acknowledged changes nothing. */
+  acknowledge(sha256: string, atMs: number): void {
+    const receipt = this.db
+      .query<{ jti: string; attempt: number }, [string]>(
+        "SELECT jti, attempt FROM receipts WHERE sha256 = ? AND acked_at IS NULL",
+      )
+      .get(sha256);
+    if (!receipt) return;
+    this.write("UPDATE receipts SET acked_at = ? WHERE sha256 = ?", [atMs, sha256]);
+    const job = this.job(receipt.jti, receipt.attempt);
+    if (job?.state === "finished") this.advance(job, "acknowledge");
+  }
+
+  rejected(): { envelope_sha256: string; code: string }[] {
+    return this.db
+      .query<{ envelope_sha256: string; code: string }, [number]>("SELECT * FROM rejected LIMIT ?")
+      .all(LIMITS.BEAT_REJECTED);
+  }
+
+  addRejected(envelopeSha256: string, code: string): void {
+    this.write("INSERT INTO rejected VALUES (?, ?) ON CONFLICT DO NOTHING", [envelopeSha256, code]);
+  }
+
+  /** Forgets what a beat has told: rejections and hand-backs. */
+  forgetTold(told: {
+    rejected: readonly string[];
+    returned: readonly { jti: string; attempt: number }[];
+  }): void {
+    for (const sha256 of told.rejected)
+      this.write("DELETE FROM rejected WHERE envelope_sha256 = ?", [sha256]);
+    for (const { jti, attempt } of told.returned) {
+      this.write("DELETE FROM jobs WHERE jti = ? AND attempt = ? AND state = 'returned'", [jti, attempt]);
+    }
+  }
+
+  /** Drops delivered attempts beyond the newest thousand; replay protection of those rests with the seq window. */
+  compact(): void {
+    this.atomically(() => {
+      this.write(
+        `DELETE FROM jobs WHERE state = 'delivered' AND (log_size IS NULL OR log_sent >= log_size) AND rowid NOT IN
+           (SELECT rowid FROM jobs ORDER BY accepted_at DESC LIMIT ?)`,
+        [KEPT_ATTEMPTS],
+      );
+      this.write(
+        "DELETE FROM receipts WHERE acked_at IS NOT NULL AND seq NOT IN (SELECT seq FROM receipts ORDER BY seq DESC LIMIT ?)",
+        [KEPT_ATTEMPTS],
+      );
+    });
+  }
+
+  private write(sql: string, values: (string | number | null)[]): void {
+    try {
+      this.db.query(sql).run(...values);
+    } catch (error) {
+      throw journalFault(this.path, error);
+    }
+  }
+
+  private rowOf(raw: RawRow): JobRow {
+    return {
+      jti: raw.jti,
+      attempt: raw.attempt,
+      state: raw.state as JobState,
+      claims: this.parsed(raw.claims, JobClaimsSchema),
+      envelopeSha256: raw.envelope_sha256,
+      grant: raw.grant_json === null ? null : this.parsed(raw.grant_json, GrantSchema),
+      acceptedAt: raw.accepted_at,
+      startedAt: raw.started_at,
+      step: raw.step === null ? null : { name: raw.step, at: raw.step_at ?? 0 },
+      outcome: raw.outcome as Outcome | null,
+      reason: raw.reason,
+      finishedAt: raw.finished_at,
+      logSize: raw.log_size,
+      logSent: raw.log_sent,
+    };
+  }
+
+  private parsed<S extends v.GenericSchema>(text: string, schema: S): v.InferOutput<S> {
+    const result = parseDocument(text, schema);
+    if (!result.ok)
+      throw fault("JOURNAL_UNUSABLE", { path: this.path, why: `${result.path}: ${result.why}` });
+    return result.value;
+  }
+}
+
+function journalFault(path: string, error: unknown): Fault {
+  if (error instanceof Error && error.name === "Fault") return error as Fault;
+  if (/disk is full|SQLITE_FULL|ENOSPC/i.test(reasonOf(error)))
+    return fault("STATE_DISK_FULL", { path }, error);
+  return fault("JOURNAL_UNUSABLE", { path, why: reasonOf(error) }, error);
+}

@@ -1,0 +1,242 @@
+import { rmSync } from "node:fs";
+import { join } from "node:path";
+import { MessageChannel, type MessagePort } from "node:worker_threads";
+import { asFault, type Fault, isFault, reasonOf } from "../fault/fault.ts";
+import {
+  type JobReport,
+  JobReportSchema,
+  ProgressMessageSchema,
+  type StopCause,
+  type StopMessage,
+} from "../protocol/execution.ts";
+import type { BlobRef } from "../protocol/job.ts";
+import { parseValue } from "../protocol/json.ts";
+import type { Log } from "./agent-log.ts";
+import type { Clock, Timers } from "./clock.ts";
+import { ensurePrivateDirectory } from "./durable-file.ts";
+import type { JobRow, Journal } from "./journal.ts";
+import type { WorkerPool } from "./pool.ts";
+import { type ReceiptWriter, storeEnding } from "./receipts.ts";
+import { type Verdict, verdictOfRun } from "./verdict.ts";
+
+/** What the runner needs from its surroundings. */
+export interface RunnerDeps {
+  readonly journal: Journal;
+  readonly receipts: ReceiptWriter;
+  readonly pool: WorkerPool;
+  readonly clock: Clock;
+  readonly timers: Timers;
+  readonly log: Log;
+  readonly workDir: string;
+  readonly logDir: string;
+  readonly tools: { readonly bwrapPath: string; readonly gitPath: string | null };
+  /** Fetches one input into `path` and checks it; throws BLOB_* or WIRE_* faults. */
+  readonly fetchBlob: (blob: BlobRef, path: string, signal: AbortSignal) => Promise<void>;
+  /** Something a heartbeat should tell soon. */
+  readonly news: () => void;
+}
+
+interface Run {
+  readonly row: JobRow;
+  readonly abort: AbortController;
+  readonly port: MessagePort;
+  stop: StopCause | null;
+  readonly timers: (() => void)[];
+}
+
+/** SIGTERM to SIGKILL inside the sandbox, for causes that do not come with a grace of their own. */
+const STOP_GRACE_MS = 5_000;
+/** A worker that does not answer a stop within the grace and this is ended with its thread. */
+const WORKER_ANSWER_MS = 5_000;
+const STORE_RETRY_MS = [200, 1_000, 5_000, 15_000] as const;
+
+/** Runs leased attempts, one worker thread each, and writes down how they ended. */
+export class Runner {
+  private readonly deps: RunnerDeps;
+  private readonly runs = new Map<string, Run>();
+  private readonly settled: Set<Promise<void>> = new Set();
+
+  constructor(deps: RunnerDeps) {
+    this.deps = deps;
+  }
+
+  get running(): number {
+    return this.runs.size;
+  }
+
+  logPath(jti: string, attempt: number): string {
+    return join(this.deps.logDir, "jobs", `${jti}.${attempt}.log`);
+  }
+
+  /** Starts a leased attempt. The start is in the journal before anything else knows of it. */
+  start(row: JobRow): void {
+    const { journal, clock, log } = this.deps;
+    journal.markStarted(row, clock.wallMs());
+    log("info", "job.started", { job: row.jti, attempt: row.attempt, kind: row.claims.kind });
+    const { port1, port2 } = new MessageChannel();
+    const run: Run = { row, abort: new AbortController(), port: port1, stop: null, timers: [] };
+    this.runs.set(keyOf(row), run);
+    port1.on("message", (message: unknown) => this.onMessage(row, message));
+    const limitMs = row.claims.limits.timeout_s * 1000;
+    run.timers.push(
+      this.deps.timers.after(limitMs, () => this.stop(row.jti, row.attempt, "deadline", STOP_GRACE_MS)),
+    );
+    const done = this.execute(run, port2).finally(() => this.settled.delete(done));
+    this.settled.add(done);
+  }
+
+  /** Asks a run to end. The first cause stands; asking again with another only shortens the grace. */
+  stop(jti: string, attempt: number, cause: StopCause, graceMs = STOP_GRACE_MS): void {
+    const run = this.runs.get(`${jti}/${attempt}`);
+    if (!run) return;
+    const { journal, timers, log } = this.deps;
+    if (run.stop === null) {
+      run.stop = cause;
+      log("info", "job.stopping", { job: jti, attempt, cause });
+      const current = journal.job(jti, attempt);
+      if (current) journal.advance(current, "stop");
+    }
+    const message: StopMessage = { type: "stop", cause: run.stop, grace_ms: graceMs };
+    run.port.postMessage(message);
+    run.timers.push(timers.after(graceMs + WORKER_ANSWER_MS, () => run.abort.abort()));
+  }
+
+  stopAll(cause: StopCause, graceMs: number): void {
+    for (const { row } of [...this.runs.values()]) this.stop(row.jti, row.attempt, cause, graceMs);
+  }
+
+  /** Resolves when every run has ended and its receipt is in the journal. */
+  async idle(): Promise<void> {
+    while (this.settled.size > 0) await Promise.all(this.settled);
+  }
+
+  private async execute(run: Run, workerPort: MessagePort): Promise<void> {
+    const verdict = await this.verdict(run, workerPort);
+    for (const forget of run.timers) forget();
+    run.port.close();
+    await this.finish(run.row, verdict);
+    this.runs.delete(keyOf(run.row));
+    this.deps.news();
+  }
+
+  private async verdict(run: Run, workerPort: MessagePort): Promise<Verdict> {
+    const attemptDir = join(this.deps.workDir, `${run.row.jti}.${run.row.attempt}`);
+    try {
+      const blobs = await this.prepare(run, attemptDir);
+      const report = await this.runOnPool(run, workerPort, attemptDir, blobs);
+      return verdictOfRun(report, run.stop);
+    } catch (error) {
+      const why = asFault(error);
+      if (run.stop !== null) return verdictOfRun(null, run.stop);
+      this.deps.log("error", "job.broken", { job: run.row.jti, code: why.code, why: why.message });
+      return brokenBy(why);
+    } finally {
+      this.clean(attemptDir);
+    }
+  }
+
+  private async prepare(run: Run, attemptDir: string): Promise<{ name: string; path: string }[]> {
+    rmSync(attemptDir, { recursive: true, force: true });
+    ensurePrivateDirectory(attemptDir);
+    const inputs = join(attemptDir, "inputs");
+    ensurePrivateDirectory(inputs);
+    ensurePrivateDirectory(join(attemptDir, "run"));
+    const blobs: { name: string; path: string }[] = [];
+    for (const blob of run.row.claims.blobs ?? []) {
+      const path = join(inputs, blob.name);
+      await this.deps.fetchBlob(blob, path, run.abort.signal);
+      blobs.push({ name: blob.name, path });
+    }
+    return blobs;
+  }
+
+  /** The worker's report, or null when its thread was ended or died. */
+  private async runOnPool(
+    run: Run,
+    port: MessagePort,
+    attemptDir: string,
+    blobs: { name: string; path: string }[],
+  ): Promise<JobReport | null> {
+    const { row } = run;
+    if (!row.grant) throw new Error("a started job has a grant");
+    const { tools, pool, log } = this.deps;
+    const task = {
+      jti: row.jti,
+      attempt: row.attempt,
+      kind: row.claims.kind,
+      payload: row.claims.payload,
+      grant: row.grant,
+      blobs,
+      workDir: join(attemptDir, "run"),
+      logPath: this.logPath(row.jti, row.attempt),
+      ...tools,
+      port,
+    };
+    try {
+      const answer = parseValue(await pool.run(task, run.abort.signal), JobReportSchema);
+      if (answer.ok) return answer.value;
+      log("error", "worker.report_malformed", { job: row.jti, path: answer.path, why: answer.why });
+    } catch (error) {
+      log(run.stop === null ? "error" : "warn", "worker.ended", { job: row.jti, why: reasonOf(error) });
+    }
+    return null;
+  }
+
+  /** A full disk delays the outcome, it never loses it: the attempt stays in flight until its receipt is stored. */
+  private async finish(row: JobRow, verdict: Verdict): Promise<void> {
+    const { journal, receipts, log, timers } = this.deps;
+    for (let tries = 0; ; tries++) {
+      const current = journal.job(row.jti, row.attempt) ?? row;
+      try {
+        await receipts.write([{ job: current, verdict }], ([ending]) => {
+          if (!ending) return;
+          journal.atomically(() => {
+            journal.advance(current, "end");
+            storeEnding(journal, ending);
+          });
+        });
+        log("info", "job.finished", {
+          job: row.jti,
+          attempt: row.attempt,
+          outcome: verdict.outcome,
+          reason: verdict.reason,
+        });
+        return;
+      } catch (error) {
+        if (!isFault(error)) throw error;
+        log("error", "job.outcome_unstored", { job: row.jti, code: error.code, why: error.message });
+        const wait = STORE_RETRY_MS[Math.min(tries, STORE_RETRY_MS.length - 1)] ?? 15_000;
+        await new Promise<void>((resolve) => timers.after(wait, resolve));
+      }
+    }
+  }
+
+  private onMessage(row: JobRow, message: unknown): void {
+    const progress = parseValue(message, ProgressMessageSchema);
+    if (!progress.ok || !this.runs.has(keyOf(row))) return;
+    try {
+      this.deps.journal.markStep(row.jti, row.attempt, progress.value.step, progress.value.at);
+    } catch (error) {
+      this.deps.log("warn", "job.step_unstored", { job: row.jti, why: reasonOf(error) }); // the outcome does not hang on it
+    }
+    this.deps.log("info", "job.step", { job: row.jti, attempt: row.attempt, step: progress.value.step });
+  }
+
+  private clean(attemptDir: string): void {
+    try {
+      rmSync(attemptDir, { recursive: true, force: true });
+    } catch (error) {
+      this.deps.log("warn", "work.unremovable", { path: attemptDir, why: reasonOf(error) }); // swept again at the next start
+    }
+  }
+}
+
+const keyOf = (row: { readonly jti: string; readonly attempt: number }) => `${row.jti}/${row.attempt}`;
+
+/** An attempt whose surroundings failed before a worker could say anything. */
+function brokenBy(why: Fault): Verdict {
+  const input = why.code.startsWith("BLOB_") || why.code.startsWith("WIRE_");
+  const reason = input ? "input_unavailable" : "workspace_unusable";
+  const detail = `${why.message}. ${why.remedy}`;
+  return { outcome: "failed", reason, detail, report: null, refusal: null };
+}

@@ -1,0 +1,128 @@
+import { join } from "node:path";
+import * as v from "valibot";
+import { fault } from "../fault/fault.ts";
+import { AgentIdSchema } from "../protocol/ids.ts";
+import { parseDocument } from "../protocol/json.ts";
+import { LIMITS } from "../protocol/limits.ts";
+import { EpochMillisSchema, EpochSecondsSchema, LabelsSchema } from "../protocol/scalars.ts";
+import {
+  type Fingerprint,
+  FingerprintSchema,
+  type TrustDocument,
+  TrustDocumentSchema,
+} from "../protocol/trust.ts";
+import { readSealingKey, readSigningKey, type SealingKey, type SigningKey } from "../trust/keys.ts";
+import { readSmallFile, writeDurably } from "./durable-file.ts";
+
+/** Number of the state formats this version writes. It reads this one and the two before it, once they exist. */
+export const STATE_FORMAT = 1;
+
+const AgentFileSchema = v.strictObject({
+  format: v.literal(STATE_FORMAT),
+  agent_id: AgentIdSchema,
+  url: v.pipe(v.string(), v.url(), v.maxLength(2048)),
+  activated_at: EpochMillisSchema,
+  labels: LabelsSchema,
+  /** Where the heartbeat chain began; the journal carries it from there. */
+  chain: v.strictObject({ n: v.number(), nonce: v.string() }),
+});
+export type AgentFile = v.InferOutput<typeof AgentFileSchema>;
+
+const BearerFileSchema = v.strictObject({
+  format: v.literal(STATE_FORMAT),
+  access_token: v.pipe(v.string(), v.maxLength(LIMITS.SMALL_JWS_BYTES)),
+  expires_at_s: EpochSecondsSchema,
+});
+export type BearerFile = v.InferOutput<typeof BearerFileSchema>;
+
+/** Paths of the named files of a state directory. */
+export const statePaths = (stateDir: string) => ({
+  agent: join(stateDir, "agent.json"),
+  license: join(stateDir, "license.jwt"),
+  fingerprint: join(stateDir, "fingerprint.json"),
+  trust: join(stateDir, "trust.json"),
+  bearer: join(stateDir, "bearer.json"),
+  journal: join(stateDir, "journal.db"),
+  keypair: join(stateDir, "keypair"),
+  identityKey: join(stateDir, "keypair", "identity.pem"),
+  sealingKey: join(stateDir, "keypair", "sealing.pem"),
+  nextIdentityKey: join(stateDir, "keypair", "identity.next.pem"),
+  nextSealingKey: join(stateDir, "keypair", "sealing.next.pem"),
+  work: join(stateDir, "work"),
+  lock: join(stateDir, "work", "agent.lock"),
+});
+
+/** Reads one JSON state file; null when it is not there. */
+function readJson<S extends v.GenericSchema>(path: string, schema: S): v.InferOutput<S> | null {
+  const bytes = readSmallFile(path, LIMITS.TRUST_DOCUMENT_BYTES * 2);
+  if (bytes === null) return null;
+  const parsed = parseDocument(bytes, schema);
+  if (parsed.ok) return parsed.value;
+  const format = parseDocument(bytes, v.object({ format: v.number() }));
+  if (format.ok && format.value.format > STATE_FORMAT) {
+    throw fault("STATE_FORMAT_NEWER", { path, found: format.value.format, known: STATE_FORMAT });
+  }
+  throw fault("STATE_FILE_MALFORMED", { path, why: `${parsed.path}: ${parsed.why}` });
+}
+
+const writeJson = (path: string, value: object) => writeDurably(path, `${JSON.stringify(value, null, 2)}\n`);
+
+export const readAgentFile = (dir: string): AgentFile | null =>
+  readJson(statePaths(dir).agent, AgentFileSchema);
+export const writeAgentFile = (dir: string, file: AgentFile): void => writeJson(statePaths(dir).agent, file);
+
+export const readTrustFile = (dir: string): TrustDocument | null =>
+  readJson(statePaths(dir).trust, TrustDocumentSchema);
+export const writeTrustFile = (dir: string, document: TrustDocument): void =>
+  writeJson(statePaths(dir).trust, document);
+
+export const readFingerprintFile = (dir: string): Fingerprint | null =>
+  readJson(statePaths(dir).fingerprint, FingerprintSchema);
+export const writeFingerprintFile = (dir: string, fingerprint: Fingerprint): void =>
+  writeJson(statePaths(dir).fingerprint, fingerprint);
+
+/** The bearer token is a cache: anything unreadable in it counts as absent. */
+export function readBearerFile(dir: string): BearerFile | null {
+  const bytes = readSmallFile(statePaths(dir).bearer, LIMITS.SMALL_JWS_BYTES * 2);
+  const parsed = bytes === null ? null : parseDocument(bytes, BearerFileSchema);
+  return parsed?.ok ? parsed.value : null;
+}
+export const writeBearerFile = (dir: string, file: BearerFile): void =>
+  writeJson(statePaths(dir).bearer, file);
+
+export function readLicenseFile(dir: string): string | null {
+  const bytes = readSmallFile(statePaths(dir).license, LIMITS.SMALL_JWS_BYTES);
+  return bytes === null ? null : Buffer.from(bytes).toString("latin1").trim();
+}
+export const writeLicenseFile = (dir: string, text: string): void =>
+  writeDurably(statePaths(dir).license, `${text}\n`);
+
+/** The agent's own keys. Never regenerated in silence: a missing or broken file is KEYPAIR_INVALID. */
+export interface KeyPair {
+  readonly identity: SigningKey;
+  readonly sealing: SealingKey;
+}
+
+/** Reads both keys in use, or the ones an unfinished activation made; null when neither is there. */
+export async function readKeyPair(
+  dir: string,
+  which: "current" | "next" = "current",
+): Promise<KeyPair | null> {
+  const paths = statePaths(dir);
+  const identityPath = which === "current" ? paths.identityKey : paths.nextIdentityKey;
+  const sealingPath = which === "current" ? paths.sealingKey : paths.nextSealingKey;
+  const identity = readPem(identityPath);
+  const sealing = readPem(sealingPath);
+  if (identity === null && sealing === null) return null;
+  if (identity === null) throw fault("KEYPAIR_INVALID", { path: identityPath, why: "it is missing" });
+  if (sealing === null) throw fault("KEYPAIR_INVALID", { path: sealingPath, why: "it is missing" });
+  return {
+    identity: await readSigningKey(identity, identityPath),
+    sealing: await readSealingKey(sealing, sealingPath),
+  };
+}
+
+function readPem(path: string): string | null {
+  const bytes = readSmallFile(path, 4096);
+  return bytes === null ? null : Buffer.from(bytes).toString("latin1");
+}

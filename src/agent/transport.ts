@@ -1,0 +1,190 @@
+import { ofetch } from "ofetch";
+import { type Fault, fault, isFault, reasonOf } from "../fault/fault.ts";
+import { parseDocument } from "../protocol/json.ts";
+import { LIMITS } from "../protocol/limits.ts";
+import { ProblemSchema } from "../protocol/wire.ts";
+
+/** One request to the Control Plane. */
+export interface WireRequest {
+  readonly method: "GET" | "POST" | "PUT";
+  readonly url: string;
+  readonly headers: Readonly<Record<string, string>>;
+  readonly body?: Uint8Array;
+  readonly maxReplyBytes: number;
+  /** Media type the reply must have. */
+  readonly accept: "application/json" | "application/octet-stream";
+  readonly signal?: AbortSignal;
+}
+
+/** A reply with a success status; everything else became a fault. */
+export interface WireReply {
+  readonly status: number;
+  readonly headers: Headers;
+  readonly body: Uint8Array;
+}
+
+/** Sends one request. Throws WIRE_* faults only. Tests and the simulation give another. */
+export type Transport = (request: WireRequest) => Promise<WireReply>;
+
+/** What a refused request said about itself, beside the fault it became. */
+export interface Refusal {
+  readonly status: number;
+  readonly headers: Headers;
+  /** The code of the problem document, when there was one. */
+  readonly problem: string | null;
+}
+
+const refusals = new WeakMap<Fault, Refusal>();
+
+/** The HTTP side of a fault this module threw: status, headers, problem code. Null for network failures. */
+export const refusalOf = (error: Fault): Refusal | null => refusals.get(error) ?? null;
+
+/** The real transport: ofetch over the runtime's fetch, no redirects, no environment proxies, bounded in time and size. */
+export const httpTransport: Transport = async (request) => {
+  const timeout = AbortSignal.timeout(LIMITS.REQUEST_TIMEOUT_MS);
+  const signal = request.signal ? AbortSignal.any([timeout, request.signal]) : timeout;
+  try {
+    const response = await ofetch.raw(request.url, {
+      method: request.method,
+      headers: { accept: request.accept, ...request.headers },
+      ...(request.body === undefined ? {} : { body: new Uint8Array(request.body) }),
+      redirect: "manual",
+      retry: 0,
+      responseType: "stream",
+      ignoreResponseError: true,
+      signal,
+    });
+    const body = await readBody(response.body, request);
+    if (response.status >= 200 && response.status < 300) {
+      checkMediaType(response, request, body);
+      return { status: response.status, headers: response.headers, body };
+    }
+    throw refusalFault(request.url, response, body);
+  } catch (error) {
+    throw isFault(error) ? error : networkFault(request.url, error, timeout.aborted);
+  }
+};
+
+/** One request whose reply is read as it comes: wake-ups and big inputs. The reader bounds what it takes. */
+export interface StreamRequest {
+  readonly url: string;
+  readonly accept: string;
+  readonly headers: Readonly<Record<string, string>>;
+  readonly signal: AbortSignal;
+}
+
+export type OpenStream = (request: StreamRequest) => Promise<ReadableStream<Uint8Array>>;
+
+const PROBLEM_BYTES_MAX = 16_384;
+
+/** The real one. Throws WIRE_* faults until the headers are there; later cuts surface from the stream. */
+export const openHttpStream: OpenStream = async ({ url, accept, headers, signal }) => {
+  const request: WireRequest = {
+    method: "GET",
+    url,
+    headers,
+    maxReplyBytes: PROBLEM_BYTES_MAX,
+    accept: "application/json",
+  };
+  let response: Response;
+  try {
+    response = await ofetch.raw(url, {
+      headers: { accept, ...headers },
+      redirect: "manual",
+      retry: 0,
+      responseType: "stream",
+      ignoreResponseError: true,
+      signal,
+    });
+  } catch (error) {
+    throw networkFault(url, error, false);
+  }
+  if (response.status === 200 && mediaType(response) === accept && response.body) return response.body;
+  const body = await readBody(response.body, request);
+  if (response.status >= 400) throw refusalFault(url, response, body);
+  throw fault("WIRE_NOT_CONTROL_PLANE", {
+    url,
+    status: response.status,
+    what: describe(mediaType(response), body),
+  });
+};
+
+async function readBody(
+  stream: ReadableStream<Uint8Array> | null,
+  request: WireRequest,
+): Promise<Uint8Array> {
+  if (stream === null) return new Uint8Array();
+  const chunks: Uint8Array[] = [];
+  let size = 0;
+  for await (const chunk of stream) {
+    size += chunk.length;
+    if (size > request.maxReplyBytes) {
+      throw fault("WIRE_REPLY_OVERSIZED", { url: request.url, limit: request.maxReplyBytes });
+    }
+    chunks.push(chunk);
+  }
+  return new Uint8Array(Buffer.concat(chunks));
+}
+
+function checkMediaType(response: Response, request: WireRequest, body: Uint8Array): void {
+  const type = mediaType(response);
+  if (type !== request.accept) {
+    throw fault("WIRE_NOT_CONTROL_PLANE", {
+      url: request.url,
+      status: response.status,
+      what: describe(type, body),
+    });
+  }
+}
+
+function refusalFault(url: string, response: Response, body: Uint8Array): Fault {
+  const parsed =
+    mediaType(response) === "application/problem+json" ? parseDocument(body, ProblemSchema) : null;
+  const problem = parsed?.ok ? parsed.value : null;
+  const made = statusFault(url, response, body, problem);
+  refusals.set(made, { status: response.status, headers: response.headers, problem: problem?.code ?? null });
+  return made;
+}
+
+function statusFault(
+  url: string,
+  response: Response,
+  body: Uint8Array,
+  problem: { code: string; detail: string; remedy: string } | null,
+): Fault {
+  const { status } = response;
+  if (status === 429 || (status === 503 && response.headers.has("retry-after"))) {
+    return fault("WIRE_RATE_LIMITED", { url, seconds: retryAfterSeconds(response.headers) });
+  }
+  if (problem === null) {
+    if (status === 404) return fault("WIRE_NOT_FOUND", { url });
+    if (status === 401 || status === 403) return fault("WIRE_UNAUTHORIZED", { url, why: `status ${status}` });
+    if (status >= 500) return fault("WIRE_SERVER_ERROR", { url, status });
+    return fault("WIRE_NOT_CONTROL_PLANE", { url, status, what: describe(mediaType(response), body) });
+  }
+  if (status === 401) return fault("WIRE_UNAUTHORIZED", { url, why: problem.detail });
+  if (status >= 500) return fault("WIRE_SERVER_ERROR", { url, status });
+  return fault("WIRE_REFUSED", { url, why: problem.detail, remedy: problem.remedy });
+}
+
+/** `Retry-After` in seconds (RFC 9110 section 10.2.3), 1 … 300; a date or nonsense counts as the shortest wait. */
+export function retryAfterSeconds(headers: Headers): number {
+  const value = Number(headers.get("retry-after") ?? "");
+  if (!Number.isFinite(value)) return 1;
+  return Math.min(Math.max(1, Math.ceil(value)), LIMITS.RETRY_AFTER_MAX_S);
+}
+
+function networkFault(url: string, error: unknown, timedOut: boolean): Fault {
+  if (timedOut) return fault("WIRE_TIMEOUT", { url, seconds: LIMITS.REQUEST_TIMEOUT_MS / 1000 }, error);
+  const inner = error instanceof Error && error.cause !== undefined ? error.cause : error;
+  const code = inner instanceof Error && "code" in inner ? String(inner.code) : "";
+  return fault("WIRE_UNREACHABLE", { url, why: code || reasonOf(inner) }, error);
+}
+
+const mediaType = (response: Response) =>
+  (response.headers.get("content-type") ?? "").split(";")[0]?.trim().toLowerCase() ?? "";
+
+function describe(type: string, body: Uint8Array): string {
+  if (body.length === 0) return "an empty body";
+  return type === "" ? `${body.length} bytes of no declared type` : type;
+}
