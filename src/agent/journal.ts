@@ -51,6 +51,7 @@ export type MetaKey =
   | "slot_held"
   | "interval_s"
   | "last_beat"
+  | "last_failure"
   | "receipt_head"
   | "license"
   | "trust";
@@ -297,9 +298,9 @@ export class Journal {
     if (job?.state === "finished") this.advance(job, "acknowledge");
   }
 
-  rejected(): { envelope_sha256: string; code: string }[] {
+  rejected(): { envelope_sha256: Sha256; code: string }[] {
     return this.db
-      .query<{ envelope_sha256: string; code: string }, [number]>("SELECT * FROM rejected LIMIT ?")
+      .query<{ envelope_sha256: Sha256; code: string }, [number]>("SELECT * FROM rejected LIMIT ?")
       .all(LIMITS.BEAT_REJECTED);
   }
 

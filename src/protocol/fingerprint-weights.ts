@@ -15,10 +15,10 @@ export const FINGERPRINT_WEIGHTS: Readonly<Record<FingerprintComponent, number>>
 };
 
 /** Below this weight too little is known of a machine to tell it from another: the license says `weak`. */
-export const FINGERPRINT_WEAK_BELOW = 37;
+export const WEAK_BELOW = 37;
 
 /** The weight of everything a fingerprint knows. */
-export function fingerprintWeight(fingerprint: Fingerprint): number {
+export function enrolledWeight(fingerprint: Fingerprint): number {
   return Object.entries(FINGERPRINT_WEIGHTS)
     .filter(([name]) => Object.hasOwn(fingerprint.components, name))
     .reduce((sum, [, weight]) => sum + weight, 0);

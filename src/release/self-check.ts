@@ -1,4 +1,4 @@
-import { readlinkSync } from "node:fs";
+import { constants, readlinkSync } from "node:fs";
 import { type FileHandle, open } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { fault, reasonOf } from "../fault/fault.ts";
@@ -64,7 +64,8 @@ async function* chunksOf(file: FileHandle): AsyncGenerator<Uint8Array> {
 }
 
 async function readUpTo(path: string, bytes: number): Promise<Uint8Array> {
-  await using file = await open(path);
+  // Without O_NONBLOCK a FIFO laid there would hold the start for ever.
+  await using file = await open(path, constants.O_RDONLY | constants.O_NONBLOCK);
   const { buffer, bytesRead } = await file.read(Buffer.alloc(bytes), 0, bytes, 0);
   return buffer.subarray(0, bytesRead);
 }

@@ -65,7 +65,7 @@ async function commitGroup<Input, Outcome>(
   try {
     return await db.transaction().execute(async (trx) => {
       const inputs = operations.flatMap((operation) => (operation.type === "beat" ? [operation.input] : []));
-      const beats = inputs.length === 0 ? [] : [...(await applyBeats(trx, inputs))];
+      const beats = inputs.length === 0 ? [] : await beatsOf(trx, inputs, applyBeats);
       const results: Settled<unknown>[] = [];
       for (const operation of operations) {
         if (operation.type === "write") results.push(await inSavepoint(trx, operation.work));
@@ -78,10 +78,23 @@ async function commitGroup<Input, Outcome>(
   }
 }
 
-async function inSavepoint(
+/** All beats together; should the database refuse them as a whole, each by itself, so that one cannot fail another. */
+async function beatsOf<Input, Outcome>(
   trx: Writer,
-  work: (db: Writer) => Promise<unknown>,
-): Promise<Settled<unknown>> {
+  inputs: readonly Input[],
+  applyBeats: ApplyBeats<Input, Outcome>,
+): Promise<Settled<Outcome>[]> {
+  const together = await inSavepoint(trx, (db) => applyBeats(db, inputs));
+  if (together.ok) return [...together.value];
+  const results: Settled<Outcome>[] = [];
+  for (const input of inputs) {
+    const alone = await inSavepoint(trx, (db) => applyBeats(db, [input]));
+    results.push(alone.ok ? (alone.value[0] ?? together) : alone);
+  }
+  return results;
+}
+
+async function inSavepoint<T>(trx: Writer, work: (db: Writer) => Promise<T>): Promise<Settled<T>> {
   await sql`savepoint one_of_group`.execute(trx);
   try {
     const value = await work(trx);

@@ -1,7 +1,10 @@
 import { EXIT } from "../exit.ts";
 import type { FaultTable } from "../table.ts";
 
-const refusal = (sentence: string, remedy: string) =>
+const refusal = <const Sentence extends string, const Remedy extends string>(
+  sentence: Sentence,
+  remedy: Remedy,
+) =>
   ({ sentence, remedy, exit: EXIT.DATA, retry: "never" }) as const;
 
 /** What the Control Plane answers instead of doing what was asked. */

@@ -95,6 +95,13 @@ export const stateFaults = {
     exit: EXIT.NO_PERMISSION,
     retry: "never",
   },
+  ACTIVATE_AS_ROOT: {
+    sentence: 'Cannot activate as root: the agent never runs as root, and "{path}" belongs to no other user',
+    remedy:
+      'Make it the agent user\'s ("install -d -o agentina -m 0700 {path}") and run "sudo -u agentina {command}"',
+    exit: EXIT.NO_PERMISSION,
+    retry: "never",
+  },
   POLICY_MISSING: {
     sentence: 'Cannot run any job: there is no policy at "{path}"',
     remedy: 'Write one: "sudo install -D -m 0644 policy.toml {path}", or name one with --policy FILE',

@@ -1,0 +1,83 @@
+import { backoffMs, intervalMs, NewsBudget } from "./beat.ts";
+import type { Clock, Random, Timers } from "./clock.ts";
+
+/**
+ * Says when the next heartbeat is due: after a failure by full-jitter backoff (never sooner than the server asked),
+ * else at once for news within its budget, else by the interval ± 10 %.
+ */
+export class Pacer {
+  private readonly clock: Clock;
+  private readonly timers: Timers;
+  private readonly random: Random;
+  private readonly budget: NewsBudget;
+  private failures = 0;
+  private waitAtLeastMs = 0;
+  private newsWanted = true;
+  private dueBootMs: number | null = null;
+  private interrupt: (() => void) | null = null;
+
+  constructor(clock: Clock, timers: Timers, random: Random) {
+    this.clock = clock;
+    this.timers = timers;
+    this.random = random;
+    this.budget = new NewsBudget(clock.bootMs());
+  }
+
+  /** A beat should go out soon. During a backoff the backoff stands. */
+  news(): void {
+    this.newsWanted = true;
+    this.interrupt?.();
+  }
+
+  get wantsNews(): boolean {
+    return this.newsWanted;
+  }
+
+  /** A beat is being made now: news so far is in it. */
+  sending(): void {
+    this.dueBootMs = null;
+    this.newsWanted = false;
+  }
+
+  succeeded(): void {
+    this.failures = 0;
+  }
+
+  /** Returns how many beats in a row have failed now. */
+  failed(waitAtLeastMs: number): number {
+    this.failures += 1;
+    this.waitAtLeastMs = waitAtLeastMs;
+    return this.failures;
+  }
+
+  /** Waits until the next beat is due, or until `endBootMs()` when that comes first. */
+  async untilDue(intervalS: number, endBootMs: () => number | null): Promise<void> {
+    for (;;) {
+      const now = this.clock.bootMs();
+      const end = endBootMs() ?? Number.POSITIVE_INFINITY;
+      const wait = Math.min(this.waitMs(now, intervalS), end - now);
+      if (wait <= 0) return;
+      await new Promise<void>((resolve) => {
+        const forget = this.timers.after(wait, resolve);
+        this.interrupt = () => {
+          forget();
+          resolve();
+        };
+      });
+      this.interrupt = null;
+    }
+  }
+
+  private waitMs(now: number, intervalS: number): number {
+    if (this.failures === 0 && this.newsWanted) return this.budget.take(now);
+    this.dueBootMs ??= now + this.plannedMs(intervalS);
+    return Math.max(0, this.dueBootMs - now);
+  }
+
+  private plannedMs(intervalS: number): number {
+    const [a = 0, b = 0] = this.random(2);
+    const random01 = (a * 256 + b) / 65_536;
+    if (this.failures > 0) return backoffMs(this.failures, random01, this.waitAtLeastMs);
+    return intervalMs(intervalS, random01);
+  }
+}

@@ -1,0 +1,182 @@
+import type { JobState } from "../../protocol/api.ts";
+import type { AgentId, Sha256 } from "../../protocol/ids.ts";
+import type { Outcome } from "../../protocol/outcome.ts";
+import { SETTINGS } from "../settings.ts";
+import type { JobRow } from "../store/schema.ts";
+
+/** What can happen to a job. Events of an agent are given only if it holds the job's current attempt. */
+export type JobEvent =
+  | { readonly type: "offered"; readonly agentId: AgentId; readonly envelope: Sha256; readonly nowMs: number }
+  /** A beat names it: the attempt has a lease from now on. */
+  | {
+      readonly type: "named";
+      readonly running: boolean;
+      readonly step: string | null;
+      readonly startedAt: number | null;
+      readonly leaseUntil: number;
+    }
+  /** Handed back for want of capacity. */
+  | { readonly type: "returned"; readonly nowMs: number }
+  /** The agent could not accept its envelope. */
+  | { readonly type: "rejected"; readonly code: string; readonly nowMs: number }
+  /** The agent cannot take it any more, or is silent for too long after an offer. */
+  | { readonly type: "withdrawn"; readonly nowMs: number }
+  | { readonly type: "lease_expired"; readonly nowMs: number }
+  | {
+      readonly type: "receipt";
+      readonly outcome: Outcome;
+      readonly reason: string;
+      readonly sha256: Sha256;
+      readonly startedAt: number | null;
+      readonly nowMs: number;
+    };
+
+/** The members of a job that its course changes. */
+export type JobChange = Partial<
+  Pick<
+    JobRow,
+    | "state"
+    | "attempt"
+    | "agent_id"
+    | "envelope_sha256"
+    | "offered_at"
+    | "lease_until"
+    | "rejections"
+    | "step"
+    | "outcome"
+    | "reason"
+    | "receipt_sha256"
+    | "queued_at"
+    | "started_at"
+    | "finished_at"
+  >
+>;
+
+type Event<T extends JobEvent["type"]> = Extract<JobEvent, { readonly type: T }>;
+type Row = {
+  readonly [T in JobEvent["type"]]: (job: JobRow, event: Event<T>) => JobChange | null;
+};
+
+/** What the event does to the job; null when it does nothing. Every state has an answer to every event. Pure. */
+export function jobAfter(job: JobRow, event: JobEvent): JobChange | null {
+  const cell = TABLE[job.state][event.type] as (job: JobRow, event: JobEvent) => JobChange | null;
+  return cell(job, event);
+}
+
+const nothing = (): null => null;
+
+const offer = (_: JobRow, { agentId, envelope, nowMs }: Event<"offered">): JobChange => ({
+  state: "offered",
+  agent_id: agentId,
+  envelope_sha256: envelope,
+  offered_at: nowMs,
+});
+
+const hold = (job: JobRow, { running, step, startedAt, leaseUntil }: Event<"named">): JobChange => ({
+  state: running || job.state === "running" ? "running" : "leased",
+  lease_until: leaseUntil,
+  step: step ?? job.step,
+  started_at: startedAt ?? job.started_at,
+});
+
+/** Back to the queue as the same attempt: nobody has started it. */
+const requeue = (_: JobRow, { nowMs }: { readonly nowMs: number }): JobChange => ({
+  state: "queued",
+  ...FREE,
+  queued_at: nowMs,
+});
+
+/** Back to the queue as another attempt: what the last one did, or did not do, is fenced off by its number. */
+const nextAttempt = (job: JobRow, { nowMs }: { readonly nowMs: number }): JobChange => ({
+  ...requeue(job, { nowMs }),
+  attempt: job.attempt + 1,
+  step: null,
+  started_at: null,
+});
+
+const reject = (job: JobRow, { code, nowMs }: Event<"rejected">): JobChange => {
+  const rejections = job.rejections + 1;
+  if (rejections < SETTINGS.REJECTIONS) return { ...requeue(job, { nowMs }), rejections };
+  return { state: "finished", rejections, outcome: "refused", reason: code, finished_at: nowMs };
+};
+
+const expire = (job: JobRow, event: Event<"lease_expired">): JobChange =>
+  job.on_lost === "requeue" && job.attempt < SETTINGS.ATTEMPTS
+    ? nextAttempt(job, event)
+    : { state: "overdue" };
+
+/** A receipt ends the job, unless it says that nothing ran, or that the lease of a job to be tried again was lost. */
+const settle = (job: JobRow, event: Event<"receipt">): JobChange => {
+  const again =
+    event.reason === "never_started" || (event.outcome === "lease_lost" && job.on_lost === "requeue");
+  if (again && job.attempt < SETTINGS.ATTEMPTS) return nextAttempt(job, event);
+  return {
+    state: "finished",
+    outcome: event.outcome,
+    reason: event.reason,
+    receipt_sha256: event.sha256,
+    started_at: event.startedAt ?? job.started_at,
+    finished_at: event.nowMs,
+    lease_until: null,
+  };
+};
+
+const FREE = { agent_id: null, envelope_sha256: null, offered_at: null, lease_until: null } as const;
+
+const TABLE: Readonly<Record<JobState, Row>> = {
+  queued: {
+    offered: offer,
+    named: nothing,
+    returned: nothing,
+    rejected: nothing,
+    withdrawn: nothing,
+    lease_expired: nothing,
+    receipt: nothing,
+  },
+  offered: {
+    // The beat after the offer did not name it: the reply was lost, or came to nothing. Offered again.
+    offered: offer,
+    named: hold,
+    returned: requeue,
+    rejected: reject,
+    withdrawn: requeue,
+    lease_expired: nothing,
+    receipt: settle,
+  },
+  leased: {
+    offered: nothing,
+    named: hold,
+    returned: requeue,
+    rejected: nothing,
+    withdrawn: nothing,
+    lease_expired: expire,
+    receipt: settle,
+  },
+  running: {
+    offered: nothing,
+    named: hold,
+    returned: nothing,
+    rejected: nothing,
+    withdrawn: nothing,
+    lease_expired: expire,
+    receipt: settle,
+  },
+  overdue: {
+    offered: nothing,
+    named: hold,
+    returned: nothing,
+    rejected: nothing,
+    withdrawn: nothing,
+    lease_expired: nothing,
+    receipt: settle,
+  },
+  finished: {
+    offered: nothing,
+    named: nothing,
+    returned: nothing,
+    rejected: nothing,
+    withdrawn: nothing,
+    lease_expired: nothing,
+    receipt: nothing,
+  },
+};

@@ -1,0 +1,125 @@
+import type { AccountId, AgentId } from "../../protocol/ids.ts";
+import { judgeSlot, type SlotStanding, type SlotVerdict } from "../queue/slots.ts";
+import { SETTINGS } from "../settings.ts";
+import type { Reader, Writer } from "./schema.ts";
+
+/** How the account's slots stand for an agent that waits since `sinceMs`. */
+export async function slotStanding(
+  db: Reader,
+  accountId: AccountId,
+  agent: { readonly id: AgentId; readonly sinceMs: number },
+  maxAgents: number,
+  nowMs: number,
+): Promise<SlotStanding> {
+  const { holders } = await db
+    .selectFrom("agents")
+    .select((eb) => eb.fn.countAll<number>().as("holders"))
+    .where("account_id", "=", accountId)
+    .where("slot_since", "is not", null)
+    .executeTakeFirstOrThrow();
+  const { ahead } = await waiting(db, accountId, nowMs)
+    .where((eb) =>
+      eb.or([
+        eb("agents.waiting_since", "<", agent.sinceMs),
+        eb.and([eb("agents.waiting_since", "=", agent.sinceMs), eb("agents.id", "<", agent.id)]),
+      ]),
+    )
+    .executeTakeFirstOrThrow();
+  const evictable = holders < maxAgents ? null : await silentHolder(db, accountId, nowMs);
+  return { maxAgents, holders: Number(holders), evictable, ahead: Number(ahead) };
+}
+
+/** Agents of the account that wait for a slot and are not silent themselves. */
+export async function waitingCount(db: Reader, accountId: AccountId, nowMs: number): Promise<number> {
+  return Number((await waiting(db, accountId, nowMs).executeTakeFirstOrThrow()).ahead);
+}
+
+/** Gives the agent a slot if one is free for it, taking it from a silent holder if need be, and writes that down. */
+export async function claimSlot(
+  db: Writer,
+  accountId: AccountId,
+  agent: { readonly id: AgentId; readonly sinceMs: number },
+  maxAgents: number,
+  nowMs: number,
+): Promise<SlotVerdict> {
+  const verdict = judgeSlot(await slotStanding(db, accountId, agent, maxAgents, nowMs));
+  if (verdict.verdict === "waits") return verdict;
+  if (verdict.evict !== null) {
+    await db
+      .updateTable("agents")
+      .set({ slot_since: null, waiting_since: nowMs })
+      .where("account_id", "=", accountId)
+      .where("id", "=", verdict.evict as AgentId)
+      .execute();
+  }
+  await db
+    .updateTable("agents")
+    .set({ slot_since: nowMs, waiting_since: null })
+    .where("account_id", "=", accountId)
+    .where("id", "=", agent.id)
+    .execute();
+  return verdict;
+}
+
+/** After the plan shrank: those who got their slots last wait again, until as many hold one as may. */
+export async function trimSlots(
+  db: Writer,
+  accountId: AccountId,
+  maxAgents: number,
+  nowMs: number,
+): Promise<void> {
+  const keep = db
+    .selectFrom("agents")
+    .select("id")
+    .where("account_id", "=", accountId)
+    .where("slot_since", "is not", null)
+    .orderBy("slot_since")
+    .orderBy("id")
+    .limit(maxAgents);
+  await db
+    .updateTable("agents")
+    .set({ slot_since: null, waiting_since: nowMs })
+    .where("account_id", "=", accountId)
+    .where("slot_since", "is not", null)
+    .where("id", "not in", keep)
+    .execute();
+}
+
+const waiting = (db: Reader, accountId: AccountId, nowMs: number) =>
+  db
+    .selectFrom("agents")
+    .innerJoin("beats", "beats.agent_id", "agents.id")
+    .select((eb) => eb.fn.countAll<number>().as("ahead"))
+    .where("agents.account_id", "=", accountId)
+    .where("agents.waiting_since", "is not", null)
+    .where((eb) =>
+      eb(eb.fn.coalesce("beats.last_beat_at", "agents.created_at"), ">", nowMs - SETTINGS.SLOT_SILENCE_MS),
+    );
+
+async function silentHolder(db: Reader, accountId: AccountId, nowMs: number): Promise<AgentId | null> {
+  const row = await db
+    .selectFrom("agents")
+    .innerJoin("beats", "beats.agent_id", "agents.id")
+    .select("agents.id")
+    .where("agents.account_id", "=", accountId)
+    .where("agents.slot_since", "is not", null)
+    .where((eb) =>
+      eb(eb.fn.coalesce("beats.last_beat_at", "agents.created_at"), "<=", nowMs - SETTINGS.SLOT_SILENCE_MS),
+    )
+    .where((eb) =>
+      eb.not(
+        eb.exists(
+          eb
+            .selectFrom("jobs")
+            .select("jobs.id")
+            .whereRef("jobs.agent_id", "=", "agents.id")
+            .where("jobs.state", "in", ["leased", "running"])
+            .where("jobs.lease_until", ">", nowMs),
+        ),
+      ),
+    )
+    .orderBy("beats.last_beat_at")
+    .limit(1)
+    .executeTakeFirst();
+  return row?.id ?? null;
+}
