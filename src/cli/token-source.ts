@@ -1,6 +1,5 @@
 import { closeSync, openSync, readSync } from "node:fs";
 import { fault, reasonOf } from "../fault/fault.ts";
-import type { Terminal } from "../terminal/output.ts";
 import { promptHidden } from "./prompt-hidden.ts";
 
 const COMMAND = "agentina activate";
@@ -13,10 +12,10 @@ export interface TokenFlags {
 }
 
 /**
- * The activation token from its one source: a file, standard input (`-`), the command line (with a warning), or, when
+ * The activation token from its one source: a file, standard input (`-`), the command line (which others can see), or, when
  * none is named, a prompt on the terminal that does not echo. The text is as it came, at most 4 KiB.
  */
-export function readToken({ token, tokenFile }: TokenFlags, terminal: Terminal): string {
+export function readToken({ token, tokenFile }: TokenFlags): string {
   if (token !== undefined && tokenFile !== undefined) {
     throw fault("CLI_BAD_VALUE", {
       flag: "--token-file",
@@ -25,13 +24,7 @@ export function readToken({ token, tokenFile }: TokenFlags, terminal: Terminal):
       command: COMMAND,
     });
   }
-  if (token !== undefined) {
-    terminal.err(
-      'Warning: a token on the command line can be read by every user of this host with "ps" and stays in the ' +
-        "shell's history; --token-file keeps it private.\n",
-    );
-    return token;
-  }
+  if (token !== undefined) return token;
   if (tokenFile === "-") return readUpTo(STDIN_FD, "standard input");
   if (tokenFile !== undefined) return readFrom(tokenFile);
   const answer = promptHidden("Activation token (not shown): ");

@@ -6,9 +6,12 @@ import { checkPayload } from "./payload.ts";
 import type { Policy } from "./policy.ts";
 import { type Refusal, refuse, type ScopedJob } from "./refusal.ts";
 
-/** What of this host bears on the decision. `weak`: no delegated cgroup holds memory and processes. */
+/** What of this host bears on the decision. */
 export interface ScopeHost {
+  /** `weak`: no delegated cgroup holds memory and processes. */
   readonly limits: Grant["limits_enforced"];
+  /** The agent's own directories (state, log, configuration, programs): never given to a job in any part. */
+  readonly forbidden: readonly string[];
 }
 
 export type Decision =
@@ -17,18 +20,12 @@ export type Decision =
 
 /**
  * Holds what a job asks for against the operator's policy, against itself, and against what this host can enforce.
- * The first complaint refuses the whole job; nothing is narrowed and nothing is ignored. `ownDirectories` are the
- * agent's state, log, configuration and program directories.
+ * The first complaint refuses the whole job; nothing is narrowed and nothing is ignored.
  */
-export function decide(
-  job: ScopedJob,
-  policy: Policy,
-  host: ScopeHost,
-  ownDirectories: readonly string[],
-): Decision {
+export function decide(job: ScopedJob, policy: Policy, host: ScopeHost): Decision {
   const refusal =
     checkKind(job, policy) ??
-    checkEntries(job.scope, ownDirectories) ??
+    checkEntries(job.scope, host.forbidden) ??
     checkFilesInPolicy(job.scope, policy) ??
     checkCommands(job.scope, policy) ??
     checkHosts(job.scope) ??
@@ -49,13 +46,13 @@ function checkKind({ kind }: ScopedJob, policy: Policy): Refusal | null {
 
 const LISTS = ["read", "write"] as const;
 
-function checkEntries(scope: Scope, ownDirectories: readonly string[]): Refusal | null {
+function checkEntries(scope: Scope, own: readonly string[]): Refusal | null {
   for (const list of LISTS) {
     for (const entry of scope.files[list]) {
       const why = entryProblem(entry);
       if (why !== null) return refuse("SCOPE_PATH_MALFORMED", entry, { list, entry, why });
       if (isWorkspaceEntry(entry)) continue;
-      const root = forbiddenRoot(entry, list, ownDirectories);
+      const root = forbiddenRoot(entry, list, own);
       if (root !== null) return refuse("SCOPE_PATH_FORBIDDEN", entry, { list, entry, root });
     }
   }

@@ -11,12 +11,16 @@ import { checkOwnBundle } from "../../release/self-check.ts";
 import { BUILD } from "../../terminal/build-info.ts";
 import { command } from "../../terminal/command.ts";
 import { refuseForeignTrust } from "../../terminal/environment.ts";
+import { notices } from "../../terminal/notices.ts";
 import { jsonLine, type Terminal } from "../../terminal/output.ts";
 import { directoriesOf, stateDirArg } from "../directory-args.ts";
 import { dropRoot } from "../drop-root.ts";
 import { parseLabels } from "../labels.ts";
 import { shellWords } from "../shell-words.ts";
 import { readToken } from "../token-source.ts";
+
+const SEEN =
+  "A token on the command line stays in the shell's history, and every user of this host can see it with ps. --token-file keeps it private.";
 
 export const activateCommand = command({
   meta: {
@@ -58,7 +62,8 @@ export const activateCommand = command({
     refuseForeignTrust(url, process.env);
     giveRootAway(dirs, url);
     const bundle = await checkOwnBundle(BUILD);
-    const token = readToken({ token: args.token, tokenFile: args["token-file"] }, terminal);
+    if (args.token !== undefined) (await notices(terminal)).warn(SEEN);
+    const token = readToken({ token: args.token, tokenFile: args["token-file"] });
     const result = await activate(
       { url, token, force: args.force, labels, dirs, version: BUILD.version, hostname: hostName() },
       {
@@ -69,7 +74,9 @@ export const activateCommand = command({
       },
     );
     if (bundle.verdict === "unverified") {
-      terminal.err(`Note: this binary is unverified (${bundle.why}); "agentina run" will refuse to start.\n`);
+      (await notices(terminal)).warn(
+        `This binary is unverified (${bundle.why}): "agentina run" will refuse.`,
+      );
     }
     if (args.json) terminal.out(jsonLine(result));
     else show(result, dirs, terminal);

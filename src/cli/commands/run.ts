@@ -1,0 +1,60 @@
+import { consoleLine, logLine } from "../../agent/agent-log.ts";
+import { type RunOptions, runAgent } from "../../agent/run.ts";
+import { readAgentFile } from "../../agent/state-files.ts";
+import { EXIT } from "../../fault/exit.ts";
+import { fault } from "../../fault/fault.ts";
+import { checkOwnBundle } from "../../release/self-check.ts";
+import { BUILD } from "../../terminal/build-info.ts";
+import { command } from "../../terminal/command.ts";
+import { refuseForeignTrust } from "../../terminal/environment.ts";
+import { consoleEcho } from "../console-echo.ts";
+import { directoriesOf, directoryArgs } from "../directory-args.ts";
+import { forbidDumps } from "../forbid-dumps.ts";
+import { shellWords } from "../shell-words.ts";
+
+const LAST_LINES_MS = 500;
+
+export const runCommand = command({
+  meta: {
+    description:
+      "Runs the agent in the foreground until it is told to stop: it beats to its Control Plane, takes signed jobs, holds each to its scope, and reports. One SIGTERM or ^C lets running jobs end, a second one cancels them. Never runs as root, and only as a verified binary.",
+    examples: [
+      "agentina run",
+      "agentina run --state-dir ./agent --log-dir ./agent-log --policy ./policy.toml",
+    ],
+    exits: [[EXIT.TERMINAL, "the agent is terminal and needs a fresh token"]],
+    trustVariables: "by-url",
+  },
+  args: {
+    ...directoryArgs,
+    json: { type: "boolean", description: "Print events as JSON lines" },
+  },
+  run: async (args) => {
+    if (process.geteuid?.() === 0) {
+      throw fault("RUN_AS_ROOT", { command: shellWords(["agentina", ...process.argv.slice(2)]) });
+    }
+    forbidDumps();
+    const dirs = directoriesOf(args, process.env);
+    const bundle = await genuine();
+    const url = readAgentFile(dirs.stateDir)?.url;
+    if (url !== undefined) refuseForeignTrust(url, process.env);
+    const console = consoleEcho(process.stdout);
+    try {
+      return await runAgent({
+        dirs,
+        version: BUILD.version,
+        bundle,
+        echo: (event) => console.write(args.json ? logLine(event) : consoleLine(event)),
+      });
+    } finally {
+      await console.settle(LAST_LINES_MS);
+    }
+  },
+});
+
+/** Only a binary that is what somebody signed runs jobs. */
+async function genuine(): Promise<RunOptions["bundle"]> {
+  const { verdict, why } = await checkOwnBundle(BUILD);
+  if (verdict === "unverified") throw fault("RELEASE_UNVERIFIED", { why: why ?? "" });
+  return verdict;
+}
