@@ -5,7 +5,7 @@ import { fault } from "../fault/fault.ts";
 import { bootId, bootMs, disk, hostName, loadAverage, memory } from "../host/facts.ts";
 import { makeFingerprint } from "../host/fingerprint.ts";
 import { readIdentityFacts } from "../host/identity-facts.ts";
-import { isRunnableKind, type JobClaims, RUNNABLE_KINDS } from "../protocol/job.ts";
+import { isRunnableKind, type JobClaims } from "../protocol/job.ts";
 import { LIMITS } from "../protocol/limits.ts";
 import { type HostCapabilities, probeHost } from "../sandbox/probe.ts";
 import { decide } from "../scope/decide.ts";
@@ -192,7 +192,7 @@ function decider({ policy, capabilities, dirs }: Life) {
       return { ok: false as const, why: fault("JOB_KIND_UNKNOWN", { kind: claims.kind }) };
     const problem = capabilities.problems[0];
     if (problem) return { ok: false as const, why: problem };
-    const decision = decide(claims, policy.policy, { limits: "weak", forbidden });
+    const decision = decide(claims, policy.policy, { limits: capabilities.limits, forbidden });
     return decision.ok ? decision : { ok: false as const, why: decision.refusal.fault };
   };
 }
@@ -202,8 +202,7 @@ function beatFacts(
 ): () => BeatFacts {
   const { identity, policy, capabilities, version, bundle, dirs } = known;
   const allowed = policy?.policy.kinds.allow ?? [];
-  const able = capabilities.problems.length === 0;
-  const kinds = able ? RUNNABLE_KINDS.filter((kind) => allowed.includes(kind)) : [];
+  const kinds = capabilities.kinds.filter((kind) => allowed.includes(kind));
   const fingerprint = makeFingerprint(readIdentityFacts().raw, identity.trust.claims.fp_salt);
   return () => ({
     version,
@@ -215,7 +214,7 @@ function beatFacts(
       load1: loadAverage(),
       memory_bytes: memory(),
       disk_bytes: disk(dirs.stateDir),
-      sandbox: { ok: able, codes: capabilities.problems.map((problem) => problem.code) },
+      sandbox: { ok: capabilities.ok, codes: [...capabilities.codes] },
       kinds,
     },
   });
@@ -248,7 +247,7 @@ function tellStart(log: Log, { version, bundle, identity, policy, capabilities, 
     const { code, message, remedy } = noPolicy(dirs.policyPath);
     log("warn", "policy.missing", { code, why: message, remedy });
   }
-  for (const { code, message, remedy } of capabilities.problems) {
+  for (const { code, message, remedy } of [...capabilities.problems, ...capabilities.lacks]) {
     log("warn", "host.unable", { code, why: message, remedy });
   }
 }

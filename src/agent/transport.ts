@@ -2,7 +2,7 @@ import { ofetch } from "ofetch";
 import { type Fault, fault, isFault, reasonOf } from "../fault/fault.ts";
 import { parseDocument } from "../protocol/json.ts";
 import { LIMITS } from "../protocol/limits.ts";
-import { ProblemSchema } from "../protocol/wire.ts";
+import { type Problem, ProblemSchema } from "../protocol/wire.ts";
 
 /** One request to the Control Plane. */
 export interface WireRequest {
@@ -39,7 +39,10 @@ const refusals = new WeakMap<Fault, Refusal>();
 /** The HTTP side of a fault this module threw: status, headers, problem code. Null for network failures. */
 export const refusalOf = (error: Fault): Refusal | null => refusals.get(error) ?? null;
 
-/** The real transport: ofetch over the runtime's fetch, no redirects, no environment proxies, bounded in time and size. */
+/**
+ * The real transport: ofetch over the runtime's fetch, no redirects, bounded in time and size. The runtime obeys proxy
+ * variables whatever it is told; the program takes them out of its environment at its start.
+ */
 export const httpTransport: Transport = async (request) => {
   const timeout = AbortSignal.timeout(LIMITS.REQUEST_TIMEOUT_MS);
   const signal = request.signal ? AbortSignal.any([timeout, request.signal]) : timeout;
@@ -54,16 +57,19 @@ export const httpTransport: Transport = async (request) => {
       ignoreResponseError: true,
       signal,
     });
-    const body = await readBody(response.body, request);
-    if (response.status >= 200 && response.status < 300) {
-      checkMediaType(response, request, body);
-      return { status: response.status, headers: response.headers, body };
-    }
-    throw refusalFault(request.url, response, body);
+    return await openResponse(request, response);
   } catch (error) {
     throw isFault(error) ? error : networkFault(request.url, error, timeout.aborted);
   }
 };
+
+/** Reads a response as the reply to `request`. Throws WIRE_* faults for what is not one; a cut surfaces as it came. */
+export async function openResponse(request: WireRequest, response: Response): Promise<WireReply> {
+  const body = await readBody(response.body, request);
+  if (response.status < 200 || response.status >= 300) throw refusalFault(request.url, response, body);
+  checkMediaType(response, request, body);
+  return { status: response.status, headers: response.headers, body };
+}
 
 /** One request whose reply is read as it comes: wake-ups and big inputs. The reader bounds what it takes. */
 export interface StreamRequest {
@@ -150,7 +156,7 @@ function statusFault(
   url: string,
   response: Response,
   body: Uint8Array,
-  problem: { code: string; detail: string; remedy: string } | null,
+  problem: Problem | null,
 ): Fault {
   const { status } = response;
   if (status === 429 || (status === 503 && response.headers.has("retry-after"))) {
@@ -162,6 +168,8 @@ function statusFault(
     if (status >= 500) return fault("WIRE_SERVER_ERROR", { url, status });
     return fault("WIRE_NOT_CONTROL_PLANE", { url, status, what: describe(mediaType(response), body) });
   }
+  const seconds = problem.params?.["seconds"];
+  if (problem.code === "WIRE_CLOCK_SKEW" && seconds !== undefined) return fault("WIRE_CLOCK_SKEW", { seconds });
   if (status === 401) return fault("WIRE_UNAUTHORIZED", { url, why: problem.detail });
   if (status >= 500) return fault("WIRE_SERVER_ERROR", { url, status });
   return fault("WIRE_REFUSED", { url, why: problem.detail, remedy: problem.remedy });

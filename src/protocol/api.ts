@@ -102,6 +102,9 @@ export const JobViewSchema = v.strictObject({
   ),
 });
 export type JobView = v.InferOutput<typeof JobViewSchema>;
-export const JobListSchema = v.strictObject({ jobs: v.array(JobViewSchema) });
+/** A job in a list: all but its receipt, which may be large and is verified at each asking. */
+export const JobSummarySchema = v.omit(JobViewSchema, ["receipt"]);
+export type JobSummary = v.InferOutput<typeof JobSummarySchema>;
+export const JobListSchema = v.strictObject({ jobs: v.array(JobSummarySchema) });
 
 export const BlobStoredSchema = v.strictObject({ sha256: Sha256Schema, size: CountSchema });

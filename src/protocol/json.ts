@@ -12,17 +12,19 @@ export interface Misfit {
 export type Parsed<T> = { readonly ok: true; readonly value: T } | Misfit;
 
 /**
- * Parses one JSON document strictly: valid UTF-8 text, no duplicate members at any depth, no `__proto__`,
- * no number beyond the safe range, at most 32 levels, nothing after the value (RFC 8259, RFC 7493 section 2.3).
+ * Parses one JSON document strictly: well-formed Unicode, also where it is escaped, no duplicate members at any depth, no
+ * `__proto__`, no number beyond the safe range, at most 32 levels, nothing after the value (RFC 8259, RFC 7493
+ * section 2). Takes time linear in the text's length, whatever the text.
  */
 export function parseJson(text: string): Parsed<unknown> {
-  const problem = scan(text);
-  if (problem !== null) return misfit(problem);
+  let value: unknown;
   try {
-    return { ok: true, value: JSON.parse(text) as unknown };
+    value = JSON.parse(text);
   } catch (error) {
     return misfit(`is not JSON (${error instanceof Error ? error.message : String(error)})`);
   }
+  const problem = text.isWellFormed() ? scan(text) : LONE_SURROGATE;
+  return problem === null ? { ok: true, value } : misfit(problem);
 }
 
 /** Bytes → strict JSON → schema. The one door for every document that comes from outside. */
@@ -53,50 +55,46 @@ export function parseValue<S extends v.GenericSchema>(value: unknown, schema: S)
 
 const misfit = (why: string): Misfit => ({ ok: false, path: "(document)", why });
 
-const TOKEN = /"(?:[^"\\]|\\.)*"|-?\d[\d.eE+-]*|[{}[\]]/g;
+const LONE_SURROGATE = "holds half a surrogate pair";
 
-/** Finds what JSON.parse would let through in silence. Returns the complaint, or null. */
+/** A string with the colon that makes it a member's name, a number, or a bracket. For texts known to be JSON. */
+const TOKEN = /("[^"\\]*(?:\\.[^"\\]*)*")(?:[ \t\r\n]*(:))?|-?\d[\d.eE+-]*|[{}[\]]/g;
+
+/** Finds in a JSON text what JSON.parse lets through in silence. Returns the complaint, or null. */
 function scan(text: string): string | null {
   const open: (Set<string> | null)[] = [];
-  for (const match of text.matchAll(TOKEN)) {
-    const token = match[0];
-    const first = token[0];
-    if (first === "{" || first === "[") {
-      open.push(first === "{" ? new Set() : null);
-      if (open.length > LIMITS.JSON_DEPTH) return `is nested deeper than ${LIMITS.JSON_DEPTH} levels`;
-    } else if (first === "}" || first === "]") {
+  for (const [token, string, colon] of text.matchAll(TOKEN)) {
+    let complaint: string | null = null;
+    if (token === "{" || token === "[") {
+      open.push(token === "{" ? new Set() : null);
+      if (open.length > LIMITS.JSON_DEPTH) complaint = `is nested deeper than ${LIMITS.JSON_DEPTH} levels`;
+    } else if (token === "}" || token === "]") {
       open.pop();
-    } else if (first === '"') {
-      const complaint = member(text, match.index + token.length, token, open.at(-1));
-      if (complaint !== null) return complaint;
-    } else if (!safeNumber(token)) {
-      return `holds the number ${token.slice(0, 24)}, which not every reader can represent`;
+    } else if (string === undefined) {
+      if (!safeNumber(token)) {
+        complaint = `holds the number ${token.slice(0, 24)}, which not every reader can represent`;
+      }
+    } else if (colon === undefined) {
+      if (string.includes("\\u") && !decoded(string).isWellFormed()) complaint = LONE_SURROGATE;
+    } else {
+      complaint = nameProblem(decoded(string), open.at(-1));
     }
+    if (complaint !== null) return complaint;
   }
   return null;
 }
 
-function member(
-  text: string,
-  after: number,
-  token: string,
-  names: Set<string> | null | undefined,
-): string | null {
-  if (!names || !/^[ \t\r\n]*:/.test(text.slice(after, after + 64))) return null;
-  let name: string;
-  try {
-    name = JSON.parse(token) as string;
-  } catch {
-    return "holds a malformed member name"; // JSON.parse of the whole would complain as well
-  }
+function nameProblem(name: string, names: Set<string> | null | undefined): string | null {
+  if (!name.isWellFormed()) return LONE_SURROGATE;
   if (name === "__proto__") return 'holds the member "__proto__"';
-  if (names.has(name)) return `holds the member "${name}" twice`;
-  names.add(name);
+  if (names?.has(name)) return `holds the member "${name.slice(0, 64)}" twice`;
+  names?.add(name);
   return null;
 }
+
+const decoded = (string: string): string => JSON.parse(string) as string;
 
 function safeNumber(token: string): boolean {
   const value = Number(token);
-  if (!Number.isFinite(value)) return false;
-  return Math.abs(value) <= Number.MAX_SAFE_INTEGER;
+  return Number.isFinite(value) && Math.abs(value) <= Number.MAX_SAFE_INTEGER;
 }

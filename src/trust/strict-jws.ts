@@ -100,6 +100,9 @@ function readHeader(bytes: Uint8Array, cls: JwsClass<v.GenericSchema>): JwsHeade
   if (foreign !== undefined) throw malformed(cls, `its header holds "${foreign}"`);
   const missing = allowed.find((name) => !Object.hasOwn(parsed.value, name));
   if (missing !== undefined) throw malformed(cls, `its header lacks "${missing}"`);
+  if (Object.keys(parsed.value).join() !== allowed.join()) {
+    throw malformed(cls, "its header members are not in their order");
+  }
   const header = v.safeParse(HeaderSchema, parsed.value);
   if (!header.success) throw malformed(cls, "a header member has the wrong form");
   const { alg, typ, kid, jwk } = header.output;

@@ -5,6 +5,7 @@ import { type Fingerprint, type LicenseClaims, TYP } from "../../protocol/trust.
 import { signJws } from "../../trust/sign-jws.ts";
 import type { KeyRing } from "../keys/keyring.ts";
 import { SETTINGS } from "../settings.ts";
+import type { AgentRow } from "../store/schema.ts";
 
 /** Whom a license is for; what stays the same each time it is renewed. */
 export interface Licensee {
@@ -64,11 +65,40 @@ export async function issueLicense(
 export const termsOf = ({ name, max_agents, max_concurrent_tasks_per_agent, kinds }: Plan): string =>
   JSON.stringify([name, max_agents, max_concurrent_tasks_per_agent, kinds]);
 
-/** True when a license is past half its life or names other terms than the plan. */
+/** True when an agent's license is past half its life or names other terms than the plan. */
 export function renewalDue(
-  license: { readonly iat: number; readonly exp: number; readonly terms: string },
+  { license_iat, license_exp, license_terms }: LicenseColumns,
   plan: Plan,
   nowS: number,
 ): boolean {
-  return license.terms !== termsOf(plan) || nowS > license.iat + (license.exp - license.iat) / 2;
+  return license_terms !== termsOf(plan) || nowS > license_iat + (license_exp - license_iat) / 2;
 }
+
+/** Signs an agent's license anew, on the terms of today's plan; the license number stays. */
+export async function renewLicense(
+  agent: AgentRow,
+  plan: Plan,
+  ring: KeyRing,
+  at: { readonly nowS: number; readonly jti: string; readonly era: number },
+): Promise<LicenseColumns> {
+  const licensee: Licensee = {
+    accountId: agent.account_id,
+    agentId: agent.id,
+    lic: agent.lic as LicenseId,
+    jkt: agent.jkt,
+    epoch: agent.epoch,
+    fingerprint: JSON.parse(agent.fingerprint) as Fingerprint,
+  };
+  return licenseColumns(await issueLicense(licensee, plan, ring, at));
+}
+
+type LicenseColumns = Pick<AgentRow, "license" | "license_terms" | "license_iat" | "license_exp" | "weak">;
+
+/** A license as an agent's row keeps it. */
+export const licenseColumns = ({ text, terms, iat, exp, weak }: IssuedLicense): LicenseColumns => ({
+  license: text,
+  license_terms: terms,
+  license_iat: iat,
+  license_exp: exp,
+  weak: weak ? 1 : 0,
+});

@@ -1,6 +1,8 @@
 import type { AccountId, AgentId, JobId, Sha256 } from "../../protocol/ids.ts";
 import type { ReceiptClaims } from "../../protocol/receipt.ts";
-import type { AgentState, BeatRequest } from "../../protocol/wire.ts";
+import type { BeatRequest } from "../../protocol/wire.ts";
+import type { JobRow } from "../store/schema.ts";
+import type { AgentStanding } from "./standing.ts";
 
 /** A receipt as it came, with what its signature and form turned out to be. */
 export type ReceivedReceipt =
@@ -35,22 +37,9 @@ export interface BeatOutcome {
 export interface Aftermath {
   readonly accountId: AccountId;
   readonly agentId: AgentId;
-  /** Jobs whose state, step or outcome changed. */
-  readonly changedJobs: readonly JobId[];
-  /** Jobs that were finished by this beat, for the log of the server. */
-  readonly finishedJobs: readonly { readonly id: JobId; readonly outcome: string; readonly reason: string }[];
-  /** True when jobs went back to the queue. */
-  readonly requeued: boolean;
-  /** Logs a receipt has told the whole of. */
-  readonly toldLogs: readonly { readonly job: JobId; readonly attempt: number }[];
-  /** What the agent could be woken for. */
+  /** Jobs the beat or its reply changed, as they are now. */
+  readonly changedJobs: readonly JobRow[];
+  /** Attempts whose receipt came with the beat. */
+  readonly toldAttempts: readonly { readonly job: JobId; readonly attempt: number }[];
   readonly standing: AgentStanding;
-}
-
-/** Whether and for what an agent can be given work, as of its last heartbeat. */
-export interface AgentStanding {
-  readonly state: AgentState | null;
-  readonly slotHeld: boolean;
-  readonly kinds: readonly string[];
-  readonly free: number;
 }

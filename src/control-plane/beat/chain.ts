@@ -1,33 +1,24 @@
-import * as v from "valibot";
-import { CountSchema, EpochSecondsSchema } from "../../protocol/scalars.ts";
-
-const nonce = v.pipe(v.string(), v.regex(/^[A-Za-z0-9_-]{22}$/));
-
 /** How many past requests, revoked nonces and superseded instances a chain remembers. */
 const REMEMBERED = 16;
 
 /**
  * Where an agent's sequence of heartbeats stands. `n` and `nonce` are what the next beat must show, `prev` what the
- * last accepted one showed. As kept in the database.
+ * last accepted one showed. Kept as JSON in the database.
  */
-export const ChainStateSchema = v.strictObject({
-  v: v.literal(1),
-  n: CountSchema,
-  nonce,
-  prev: v.nullable(nonce),
+export interface ChainState {
+  readonly v: 1;
+  readonly n: number;
+  readonly nonce: string;
+  readonly prev: string | null;
   /** The beat accepted last. `iat` is the time of its DPoP proof, seconds. */
-  last: v.nullable(v.strictObject({ rid: nonce, inst: nonce, iat: EpochSecondsSchema })),
+  readonly last: { readonly rid: string; readonly inst: string; readonly iat: number } | null;
   /** Requests accepted before that one, newest last. */
-  rids: v.pipe(v.array(nonce), v.maxLength(REMEMBERED)),
+  readonly rids: readonly string[];
   /** Nonces given and taken back when a reply was lost: whoever shows one has a copy of somebody's state. */
-  revoked: v.pipe(v.array(nonce), v.maxLength(REMEMBERED)),
+  readonly revoked: readonly string[];
   /** Processes that another one has followed, with the proof time of the beat that did. */
-  superseded: v.pipe(
-    v.array(v.strictObject({ inst: nonce, iat: EpochSecondsSchema })),
-    v.maxLength(REMEMBERED),
-  ),
-});
-export type ChainState = v.InferOutput<typeof ChainStateSchema>;
+  readonly superseded: readonly { readonly inst: string; readonly iat: number }[];
+}
 
 /** The chain of a newly activated agent. */
 export const newChain = (first: string): ChainState => ({

@@ -1,5 +1,5 @@
 import type { JobId, Sha256 } from "../../protocol/ids.ts";
-import type { AgentState, BeatJob, BeatReply } from "../../protocol/wire.ts";
+import type { BeatJob, BeatReply } from "../../protocol/wire.ts";
 import { type JobEvent, jobAfter } from "../queue/job-table.ts";
 import { chooseOffers, freePlaces, takesWork } from "../queue/offers.ts";
 import type { JobRow } from "../store/schema.ts";
@@ -65,7 +65,6 @@ export function takeNews(facts: BeatFacts): BeatNews {
     leases.push({ jti: named.jti, attempt: named.attempt, ttl_s: leaseTtlS });
     if (job.state === "offered") leased.push(job);
   }
-  if (!takesWork(input.request.agent.state, facts.slotHeld)) withdrawOffers(ledger, nowMs);
   return {
     jobs: ledger.jobs,
     changed: ledger.changed,
@@ -78,9 +77,24 @@ export function takeNews(facts: BeatFacts): BeatNews {
   };
 }
 
-/** The jobs to offer the agent after its news, out of those queued. Pure. */
-export function offersFor(facts: BeatFacts, news: BeatNews, queued: readonly JobRow[]): JobRow[] {
-  return chooseOffers({ ...offerFacts(facts, news), except: news.except }, queued);
+/**
+ * The jobs to offer the agent after its news, out of those queued, and the offers it neither named nor can take now:
+ * those go back to the queue. Pure.
+ */
+export function offersFor(
+  facts: BeatFacts,
+  news: BeatNews,
+  queued: readonly JobRow[],
+): { offers: readonly JobRow[]; withdrawn: readonly JobRow[] } {
+  const { held, ...offer } = offerFacts(facts, news);
+  const offers = chooseOffers({ ...offer, held, except: news.except }, queued);
+  const chosen = new Set(offers.map(({ id }) => id));
+  const withdrawn = held.flatMap((job) => {
+    if (job.state !== "offered" || chosen.has(job.id)) return [];
+    const change = jobAfter(job, { type: "withdrawn", nowMs: facts.input.nowMs });
+    return change === null ? [] : [{ ...job, ...change }];
+  });
+  return { offers, withdrawn };
 }
 
 /** How many jobs, and of which kinds, to look for in the queue. */
@@ -93,7 +107,7 @@ export function appetite(facts: BeatFacts, news: BeatNews): { kinds: readonly st
 function offerFacts({ input, slotHeld, licensedKinds, maxConcurrent }: BeatFacts, news: BeatNews) {
   const { agent, capacity, host } = input.request;
   return {
-    state: agent.state as AgentState,
+    state: agent.state,
     slotHeld,
     kinds: host.kinds.filter((kind) => licensedKinds.includes(kind)),
     capacity: Math.min(capacity.max, maxConcurrent),
@@ -116,12 +130,6 @@ const namedEvent = (named: BeatJob, leaseUntil: number): JobEvent => ({
   startedAt: named.started_at ?? null,
   leaseUntil,
 });
-
-function withdrawOffers(ledger: Ledger, nowMs: number): void {
-  for (const job of ledger.jobs.values()) {
-    if (job.state === "offered") ledger.apply(job, { type: "withdrawn", nowMs });
-  }
-}
 
 /** The agent's jobs while its beat is taken in. */
 class Ledger {

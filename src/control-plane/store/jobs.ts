@@ -112,15 +112,15 @@ export async function lostJobs(
     .execute();
 }
 
-/** Accounts with queued jobs, and how many. */
+/** What waits in the queue, of every account: for whom to wake, and how many. */
 export async function queueDepths(
   db: Reader,
-): Promise<{ readonly accountId: AccountId; readonly jobs: number }[]> {
+): Promise<{ readonly accountId: AccountId; readonly kind: string; readonly jobs: number }[]> {
   const rows = await db
     .selectFrom("jobs")
-    .select((eb) => ["account_id", eb.fn.countAll<number>().as("jobs")])
+    .select((eb) => ["account_id", "kind", eb.fn.countAll<number>().as("jobs")])
     .where("state", "=", "queued")
-    .groupBy("account_id")
+    .groupBy(["account_id", "kind"])
     .execute();
-  return rows.map(({ account_id, jobs }) => ({ accountId: account_id, jobs: Number(jobs) }));
+  return rows.map(({ account_id, kind, jobs }) => ({ accountId: account_id, kind, jobs: Number(jobs) }));
 }

@@ -1,10 +1,11 @@
 import type { AccountId, AgentId } from "../../protocol/ids.ts";
-import { judgeSlot, type SlotStanding, type SlotVerdict } from "../queue/slots.ts";
+import type { Slot } from "../../protocol/wire.ts";
+import { judgeSlot, type SlotStanding, type SlotVerdict, slotOf } from "../queue/slots.ts";
 import { SETTINGS } from "../settings.ts";
-import type { Reader, Writer } from "./schema.ts";
+import type { AgentRow, Reader, Writer } from "./schema.ts";
 
 /** How the account's slots stand for an agent that waits since `sinceMs`. */
-export async function slotStanding(
+async function slotStanding(
   db: Reader,
   accountId: AccountId,
   agent: { readonly id: AgentId; readonly sinceMs: number },
@@ -34,8 +35,20 @@ export async function waitingCount(db: Reader, accountId: AccountId, nowMs: numb
   return Number((await waiting(db, accountId, nowMs).executeTakeFirstOrThrow()).ahead);
 }
 
+/** The slot the agent holds; one that waits gets one as soon as one is free for it. */
+export async function holdSlot(
+  db: Writer,
+  agent: Pick<AgentRow, "id" | "account_id" | "slot_since" | "waiting_since" | "created_at">,
+  maxAgents: number,
+  nowMs: number,
+): Promise<Slot> {
+  if (agent.slot_since !== null) return { held: true, max_agents: maxAgents };
+  const waiting = { id: agent.id, sinceMs: agent.waiting_since ?? agent.created_at };
+  return slotOf(await claimSlot(db, agent.account_id, waiting, maxAgents, nowMs), maxAgents);
+}
+
 /** Gives the agent a slot if one is free for it, taking it from a silent holder if need be, and writes that down. */
-export async function claimSlot(
+async function claimSlot(
   db: Writer,
   accountId: AccountId,
   agent: { readonly id: AgentId; readonly sinceMs: number },

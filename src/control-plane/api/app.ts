@@ -1,0 +1,99 @@
+import type { Server } from "bun";
+import { type Context, Hono } from "hono";
+import { secureHeaders } from "hono/secure-headers";
+import { asFault, fault, reasonOf } from "../../fault/fault.ts";
+import { agentOf, bearerOf, operatorOf, spendProofs } from "../auth/door.ts";
+import { readBody, singleValues } from "./body.ts";
+import { problemResponse, statusOf } from "./problem.ts";
+import type { Route } from "./route.ts";
+import type { Services } from "./services.ts";
+
+/** What the server gives each request beside the request itself. */
+export interface Bindings {
+  readonly server: Server<undefined>;
+}
+
+type App = Hono<{ Bindings: Bindings }>;
+
+/**
+ * The application: exactly the routes of the table, each behind its own door. A door resolves who calls, then reads the
+ * body by the route's rule; whatever goes wrong becomes one problem document.
+ */
+export function createApp(routes: readonly Route[], services: Services): App {
+  const app: App = new Hono();
+  app.use(secureHeaders({ crossOriginResourcePolicy: "same-origin", xFrameOptions: "DENY" }));
+  for (const route of routes) {
+    app.on(route.method, route.path, (context) => answer(route, context, services));
+  }
+  app.notFound(({ req }) => tell(fault("API_NOT_FOUND", { what: `"${req.method} ${req.path}"` }), services));
+  app.onError((error) => tell(error, services));
+  return app;
+}
+
+async function answer(
+  route: Route,
+  context: Context<{ Bindings: Bindings }>,
+  services: Services,
+): Promise<Response> {
+  const started = performance.now();
+  let response: Response;
+  try {
+    response = await enter(route, context, services);
+  } catch (error) {
+    response = tell(error, services);
+  }
+  // Every answer brings a fresh nonce, so that the next proof needs no round trip of its own.
+  response.headers.set("dpop-nonce", services.nonces.current(Math.floor(services.nowMs() / 1000)));
+  if (!response.headers.has("cache-control")) response.headers.set("cache-control", "no-store");
+  const ms = Math.round(performance.now() - started);
+  services.log("debug", "request", { method: route.method, path: route.path, status: response.status, ms });
+  return response;
+}
+
+async function enter(
+  route: Route,
+  context: Context<{ Bindings: Bindings }>,
+  services: Services,
+): Promise<Response> {
+  const request = context.req.raw;
+  const nowMs = services.nowMs();
+  const common = {
+    services,
+    request,
+    params: context.req.param(),
+    nowMs,
+    patience: (seconds: number) => context.env.server.timeout(request, seconds),
+  };
+  const query = singleValues(new URL(request.url).searchParams, route.query);
+  switch (route.who) {
+    case "public": {
+      const body = await readBody(request, route.body);
+      return await route.handle({ ...common, query, body, principal: null });
+    }
+    case "operator": {
+      const principal = operatorOf(request, services);
+      const body = await readBody(request, route.body);
+      return await route.handle({ ...common, query, body, principal });
+    }
+    case "agent": {
+      const bearer = bearerOf(request, services, nowMs);
+      const body = await readBody(request, route.body);
+      const principal = await agentOf(request, body, bearer, services, nowMs);
+      const { accountId, proven } = principal;
+      if (route.proofBy === "door") await spendProofs(services, accountId, [proven.proof], nowMs);
+      return await route.handle({ ...common, query, body, principal });
+    }
+  }
+}
+
+/** A failure as the caller is told it; what is our own goes to the log with its reason. */
+function tell(error: unknown, { log, nowMs }: Services): Response {
+  const problem = asFault(error);
+  if (statusOf(problem.code) >= 500) {
+    log("error", "request failed", { code: problem.code, why: reasonOf(error), stack: stackOf(error) });
+  }
+  return problemResponse(problem, nowMs());
+}
+
+const stackOf = (error: unknown): readonly string[] =>
+  error instanceof Error ? (error.stack ?? "").split("\n").slice(1, 6) : [];

@@ -1,0 +1,130 @@
+import * as v from "valibot";
+import { fault } from "../../../fault/fault.ts";
+import { API, JobStateSchema } from "../../../protocol/api.ts";
+import { type AccountId, JobIdSchema, newJobId, Sha256Schema } from "../../../protocol/ids.ts";
+import type { BlobRef } from "../../../protocol/job.ts";
+import { LIMITS } from "../../../protocol/limits.ts";
+import { jobView, summaries } from "../../queue/job-view.ts";
+import { type CheckedSubmission, newJob, readSubmission } from "../../queue/submission.ts";
+import { SETTINGS } from "../../settings.ts";
+import { planOf } from "../../store/accounts.ts";
+import { addBlob, blobSize } from "../../store/blobs.ts";
+import { addJob, jobById, jobByKey, listJobs } from "../../store/jobs.ts";
+import type { JobRow, Writer } from "../../store/schema.ts";
+import { bodyOf, queryNumber, requireMediaType } from "../body.ts";
+import { json } from "../json.ts";
+import type { Call, OperatorRoute } from "../route.ts";
+import type { Services } from "../services.ts";
+
+/** `POST /api/v1/jobs`: queues a job. With an idempotency key, the same body again is the same job. */
+export const submitRoute: OperatorRoute = {
+  method: "POST",
+  path: API.jobs,
+  who: "operator",
+  body: { type: "json", limit: LIMITS.API_BODY_BYTES },
+  query: [],
+  handle: async ({ principal: { accountId }, services, body, nowMs }) => {
+    const { store, random, wakes, log } = services;
+    const checked = readSubmission(body, await planOf(store.db, accountId));
+    const made = newJob(newJobId(random), accountId, checked, nowMs);
+    const job = await store.write((db) => enqueue(db, accountId, made, checked));
+    if (job.id === made.id) {
+      log("info", "job queued", { job: job.id, kind: job.kind, priority: job.priority });
+      wakes.nudge({ accountId, kind: job.kind, jobs: 1 }, nowMs, false);
+    }
+    return json(await jobView(store.db, job), job.id === made.id ? 201 : 200);
+  },
+};
+
+async function enqueue(
+  db: Writer,
+  accountId: AccountId,
+  made: JobRow,
+  { submission, sha256 }: CheckedSubmission,
+): Promise<JobRow> {
+  const key = submission.idempotency_key;
+  const known = key === undefined ? null : await jobByKey(db, accountId, key);
+  if (known !== null && key !== undefined) {
+    if (known.submission_sha256 === sha256) return known;
+    throw fault("API_IDEMPOTENCY_CONFLICT", { key });
+  }
+  await requireBlobs(db, accountId, submission.blobs);
+  await addJob(db, made);
+  return made;
+}
+
+async function requireBlobs(db: Writer, accountId: AccountId, blobs: readonly BlobRef[]): Promise<void> {
+  for (const [index, { sha256, size }] of blobs.entries()) {
+    const stored = await blobSize(db, accountId, sha256);
+    const path = `blobs.${index}`;
+    if (stored === null) {
+      throw fault("API_BODY_MALFORMED", { path: `${path}.sha256`, why: "no such blob was uploaded" });
+    }
+    if (stored !== size) {
+      throw fault("API_BODY_MALFORMED", { path: `${path}.size`, why: `the blob has ${stored} bytes` });
+    }
+  }
+}
+
+/** `GET /api/v1/jobs?limit=&state=`: newest first. */
+export const jobsRoute: OperatorRoute = {
+  method: "GET",
+  path: API.jobs,
+  who: "operator",
+  body: { type: "none" },
+  query: ["limit", "state"],
+  handle: async ({ principal: { accountId }, services, query }) => {
+    const limit = queryNumber(query["limit"], "limit", { fallback: 50, max: SETTINGS.JOBS_LISTED });
+    const state = v.safeParse(v.optional(JobStateSchema), query["state"]);
+    if (!state.success) {
+      throw fault("API_BODY_MALFORMED", { path: "state", why: "must be the name of a job's state" });
+    }
+    const jobs = await listJobs(services.store.db, accountId, { state: state.output ?? null, limit });
+    return json({ jobs: await summaries(services.store.db, jobs) });
+  },
+};
+
+/** `GET /api/v1/jobs/<id>` */
+export const jobRoute: OperatorRoute = {
+  method: "GET",
+  path: API.job(":id"),
+  who: "operator",
+  body: { type: "none" },
+  query: [],
+  handle: async (call) => json(await jobView(call.services.store.db, await jobOf(call, call.services))),
+};
+
+/** The job the path names, if it is the caller's account's. Throws API_NOT_FOUND. */
+export async function jobOf(
+  { principal, params }: Pick<Call<{ readonly accountId: AccountId }>, "principal" | "params">,
+  { store }: Services,
+): Promise<JobRow> {
+  const id = v.safeParse(JobIdSchema, params["id"]);
+  const job = id.success ? await jobById(store.db, principal.accountId, id.output) : null;
+  if (job === null) throw fault("API_NOT_FOUND", { what: `the job "${params["id"] ?? ""}"` });
+  return job;
+}
+
+/** `PUT /api/v1/blobs/<sha256>`: an input for jobs, kept under its digest. The same again changes nothing. */
+export const uploadRoute: OperatorRoute = {
+  method: "PUT",
+  path: API.blob(":sha256"),
+  who: "operator",
+  body: { type: "stream" },
+  query: [],
+  handle: async ({ principal: { accountId }, services, params, request, nowMs, patience }) => {
+    const named = v.safeParse(Sha256Schema, params["sha256"]);
+    if (!named.success) {
+      throw fault("API_BODY_MALFORMED", { path: "(path)", why: "must end in a SHA-256 in hex" });
+    }
+    requireMediaType(request, "application/octet-stream");
+    if (Number(request.headers.get("content-length") ?? 0) > LIMITS.BLOB_BYTES) {
+      throw fault("API_BODY_OVERSIZED", { limit: LIMITS.BLOB_BYTES });
+    }
+    patience(LIMITS.REQUEST_TIMEOUT_MS / 1000);
+    const sha256 = named.output;
+    const { size } = await services.blobs.receive(accountId, sha256, bodyOf(request), LIMITS.BLOB_BYTES);
+    await services.store.write((db) => addBlob(db, accountId, { sha256, size, nowMs }));
+    return json({ sha256, size }, 201);
+  },
+};

@@ -1,0 +1,84 @@
+import { isFault } from "../../fault/fault.ts";
+import type { JobSummary, JobView } from "../../protocol/api.ts";
+import { FIRST_PREV_SHA256, type ReceiptClaims } from "../../protocol/receipt.ts";
+import type { Ed25519Jwk } from "../../protocol/scalars.ts";
+import { openReceipt } from "../../trust/receipt.ts";
+import { agentById } from "../store/agents.ts";
+import { logsOfJobs, MAIN_STREAM } from "../store/logs.ts";
+import { receiptOfJob, receiptsNumbered } from "../store/receipts.ts";
+import type { JobRow, LogRow, Reader, ReceiptRow } from "../store/schema.ts";
+
+/** Jobs of one account as they are shown, their logs' lengths included. */
+export async function summaries(db: Reader, jobs: readonly JobRow[]): Promise<JobSummary[]> {
+  const [first] = jobs;
+  if (first === undefined) return [];
+  const logs = await logsOfJobs(
+    db,
+    first.account_id,
+    jobs.map(({ id }) => id),
+  );
+  return jobs.map((job) => summaryOf(job, logOf(job, logs)));
+}
+
+/** One job with the receipt that decided it, verified as it stands in the database now. */
+export async function jobView(db: Reader, job: JobRow): Promise<JobView> {
+  const logs = await logsOfJobs(db, job.account_id, [job.id]);
+  const row = await receiptOfJob(db, job.account_id, job.id, job.receipt_sha256);
+  const receipt = row === null ? null : await receiptView(db, row);
+  return { ...summaryOf(job, logOf(job, logs)), receipt };
+}
+
+function summaryOf(job: JobRow, log: LogRow | null): JobSummary {
+  return {
+    id: job.id,
+    account_id: job.account_id,
+    kind: job.kind,
+    state: job.state,
+    attempt: job.attempt,
+    agent_id: job.agent_id,
+    priority: job.priority,
+    step: job.step,
+    log_bytes: log?.size ?? 0,
+    log_verified: log?.verified == null ? null : log.verified === 1,
+    outcome: job.outcome,
+    reason: job.reason,
+    created_at: job.created_at,
+    started_at: job.started_at,
+    finished_at: job.finished_at,
+  };
+}
+
+const logOf = (job: JobRow, logs: readonly LogRow[]): LogRow | null =>
+  logs.find(
+    ({ job_id, attempt, stream }) => job_id === job.id && attempt === job.attempt && stream === MAIN_STREAM,
+  ) ?? null;
+
+/** `verified`: the text is signed by the agent's key and follows the agent's receipt before it, if that one is known. */
+async function receiptView(db: Reader, row: ReceiptRow): Promise<NonNullable<JobView["receipt"]>> {
+  const agent = await agentById(db, row.account_id, row.agent_id);
+  const jwk: Ed25519Jwk | null =
+    agent === null ? null : { kty: "OKP", crv: "Ed25519", x: agent.identity_x };
+  const opened = jwk === null ? null : await openOrNull(row.jws, jwk);
+  const verified = opened !== null && opened.sha256 === row.sha256 && (await follows(db, row, opened.claims));
+  const { sha256, jws } = row;
+  return { sha256, jws, verified, claims: opened?.claims ?? unverifiedClaims(jws) };
+}
+
+async function openOrNull(jws: string, jwk: Ed25519Jwk) {
+  try {
+    return await openReceipt(jws, jwk);
+  } catch (error) {
+    if (isFault(error)) return null; // shown as not verified
+    throw error;
+  }
+}
+
+async function follows(db: Reader, row: ReceiptRow, { seq, prev_sha256 }: ReceiptClaims): Promise<boolean> {
+  if (seq === 1) return prev_sha256 === FIRST_PREV_SHA256;
+  const before = await receiptsNumbered(db, row.account_id, row.agent_id, seq - 1);
+  return before.length === 0 || before.includes(prev_sha256);
+}
+
+/** What a text says that does not verify any more: it did when it was stored, and is shown as what it is. */
+const unverifiedClaims = (jws: string): ReceiptClaims =>
+  JSON.parse(Buffer.from(jws.split(".")[1] ?? "", "base64url").toString()) as ReceiptClaims;
