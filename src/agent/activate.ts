@@ -1,6 +1,6 @@
 import { existsSync, renameSync, rmSync } from "node:fs";
 import { join } from "node:path";
-import { type Fault, fault, isFault, reasonOf } from "../fault/fault.ts";
+import { type Fault, fault, isFault } from "../fault/fault.ts";
 import { type ActivationToken, parseActivationToken } from "../protocol/activation-token.ts";
 import { parseDocument } from "../protocol/json.ts";
 import { LIMITS } from "../protocol/limits.ts";
@@ -13,7 +13,8 @@ import { seal } from "../trust/sealed-box.ts";
 import { openTrust, pinTrust, type TrustSet } from "../trust/trust-set.ts";
 import type { Clock, Random } from "./clock.ts";
 import type { Directories } from "./directories.ts";
-import { ensurePrivateDirectory, syncDirectory, writeDurably } from "./durable-file.ts";
+import { ensurePrivateDirectory, syncDirectory, writeDurably, writeFault } from "./durable-file.ts";
+import { Journal } from "./journal.ts";
 import { takeLock } from "./lock.ts";
 import * as state from "./state-files.ts";
 import { refusalOf, type Transport } from "./transport.ts";
@@ -47,8 +48,9 @@ export interface ActivationResult {
 
 /**
  * Redeems an activation token. Order: the token's own checksum, the URL, the state directory and its lock, the trust
- * root the token pins, keys on disk, then the sealed request. A refusal leaves the host as it was; agent.json is
- * written last and makes a new host active.
+ * root the token pins, keys on disk, then the sealed request. A refusal leaves the host as it was. Once the license is
+ * good, agent.json of an older life goes first and the new one is written last: cut anywhere in between, the host is
+ * inactive, never half one agent and half another, and the same token makes it whole.
  */
 export async function activate(input: ActivationInput, deps: ActivationDeps): Promise<ActivationResult> {
   const token = parseActivationToken(input.token);
@@ -58,8 +60,8 @@ export async function activate(input: ActivationInput, deps: ActivationDeps): Pr
   ensurePrivateDirectory(stateDir);
   ensurePrivateDirectory(state.statePaths(stateDir).work);
   using _lock = takeLock(state.statePaths(stateDir).lock, stateDir);
-  const before = state.readAgentFile(stateDir);
-  if (before && !input.force) await refuseWhenActive(input, before, deps);
+  const before = readBefore(stateDir, input.force);
+  if (before?.file && !input.force) await refuseWhenActive(input, before.file, deps);
 
   const trust = await fetchTrust(url, token, deps);
   const keys = await keysFor(stateDir, before !== null);
@@ -69,7 +71,8 @@ export async function activate(input: ActivationInput, deps: ActivationDeps): Pr
     jkt: keys.identity.kid,
     agentId: reply.agent_id,
   });
-  putOldLifeAside(stateDir, before?.agent_id ?? null);
+  requireInForce(license, deps.clock.wallMs());
+  putOldLifeAside(stateDir, before?.file?.agent_id ?? String(deps.clock.wallMs()));
   promoteKeys(stateDir);
   state.writeTrustFile(stateDir, trust.document);
   state.writeFingerprintFile(stateDir, fingerprint);
@@ -105,6 +108,17 @@ export function controlPlaneUrl(text: string): string {
   }
   if (!url.pathname.endsWith("/")) url.pathname += "/";
   return url.href;
+}
+
+/** What says that this host is an agent already. With --force an agent.json nobody can read is replaced like any other. */
+function readBefore(stateDir: string, force: boolean): { readonly file: state.AgentFile | null } | null {
+  try {
+    const file = state.readAgentFile(stateDir);
+    return file && { file };
+  } catch (error) {
+    if (force && isFault(error, "STATE_FILE_MALFORMED")) return { file: null };
+    throw error;
+  }
 }
 
 async function refuseWhenActive(
@@ -158,6 +172,7 @@ const pinned = (document: TrustDocument, token: ActivationToken, url: string, de
  */
 async function keysFor(stateDir: string, wasActive: boolean): Promise<state.KeyPair> {
   ensurePrivateDirectory(state.statePaths(stateDir).keypair);
+  syncDirectory(stateDir);
   const unfinished =
     (await usableKeys(stateDir, "next")) ?? (wasActive ? null : await usableKeys(stateDir, "current"));
   if (unfinished) return unfinished;
@@ -252,26 +267,58 @@ function clockTold(error: unknown, deps: ActivationDeps): unknown {
   return fault("WIRE_CLOCK_SKEW", { seconds: Math.round(Math.abs(offset) / 1000) }, error as Fault);
 }
 
-/** A new identity starts with an empty journal and no bearer; the old one's journal is kept under its agent's id. */
-function putOldLifeAside(stateDir: string, oldAgent: string | null): void {
+function requireInForce({ claims }: License, nowMs: number): void {
+  const standing = licenseStanding(claims, Math.floor(nowMs / 1000));
+  if (standing === "valid") return;
+  const time = (seconds: number) => new Date(seconds * 1000).toISOString();
+  const why =
+    standing === "not_yet_valid"
+      ? `it begins at ${time(claims.nbf)} and this host's clock says ${time(nowMs / 1000)}`
+      : `it ended at ${time(claims.exp)} and this host's clock says ${time(nowMs / 1000)}`;
+  throw fault("LICENSE_INVALID", { why });
+}
+
+/** A new identity starts with an empty journal and no bearer; an older one's journal is kept under `name`. */
+function putOldLifeAside(stateDir: string, name: string): void {
   const paths = state.statePaths(stateDir);
   try {
+    rmSync(paths.agent, { force: true });
+    syncDirectory(stateDir);
     rmSync(paths.bearer, { force: true });
-    for (const suffix of ["", "-wal", "-shm"]) {
+    if (!existsSync(paths.journal)) return;
+    gatherJournal(paths.journal);
+    for (const suffix of ["-wal", "-shm", ""]) {
       const from = `${paths.journal}${suffix}`;
-      if (!existsSync(from)) continue;
-      if (oldAgent === null) rmSync(from);
-      else renameSync(from, join(paths.work, `journal-${oldAgent}.db${suffix}`));
+      if (existsSync(from)) renameSync(from, join(paths.work, `journal-${name}.db${suffix}`));
     }
+    syncDirectory(paths.work);
+    syncDirectory(stateDir);
   } catch (error) {
-    throw fault("STATE_DIR_UNWRITABLE", { path: stateDir, why: reasonOf(error) }, error);
+    throw isFault(error) ? error : writeFault(paths.agent, error);
   }
 }
 
+/** Brings a journal into its one file; a damaged one is kept in as many as it has. */
+function gatherJournal(path: string): void {
+  try {
+    Journal.open(path).close();
+  } catch (error) {
+    if (!isFault(error)) throw error;
+  }
+}
+
+/** Sealing key first: an identity key that still waits says that the step is not done (`readKeyPair` knows). */
 function promoteKeys(stateDir: string): void {
   const paths = state.statePaths(stateDir);
   if (!existsSync(paths.nextIdentityKey)) return; // a first try that was cut after this point
-  renameSync(paths.nextSealingKey, paths.sealingKey);
-  renameSync(paths.nextIdentityKey, paths.identityKey);
-  syncDirectory(paths.keypair);
+  try {
+    if (existsSync(paths.nextSealingKey)) {
+      renameSync(paths.nextSealingKey, paths.sealingKey);
+      syncDirectory(paths.keypair);
+    }
+    renameSync(paths.nextIdentityKey, paths.identityKey);
+    syncDirectory(paths.keypair);
+  } catch (error) {
+    throw writeFault(paths.identityKey, error);
+  }
 }

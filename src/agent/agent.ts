@@ -1,29 +1,31 @@
 import { EXIT, type ExitStatus } from "../fault/exit.ts";
-import { asFault, type Fault, isFault } from "../fault/fault.ts";
+import { type Fault, isFault } from "../fault/fault.ts";
 import type { JobClaims } from "../protocol/job.ts";
 import { LIMITS } from "../protocol/limits.ts";
 import type { Grant } from "../protocol/receipt.ts";
-import type { AgentState, Slot } from "../protocol/wire.ts";
+import type { AgentState, BeatReply, Slot } from "../protocol/wire.ts";
 import { type License, licenseStanding } from "../trust/license.ts";
 import { newNonce } from "../trust/proof.ts";
 import type { TrustSet } from "../trust/trust-set.ts";
+import { abandonJobs } from "./abandon.ts";
 import type { Log } from "./agent-log.ts";
 import { nextAgentState, STATE_RIGHTS } from "./agent-state.ts";
 import { boundedInterval, type PendingBeat, pendingBeat, sendBeat } from "./beat.ts";
 import type { Clock, Random, Timers } from "./clock.ts";
 import { type BeatFacts, composeBeat } from "./compose.ts";
 import { applyReply } from "./exchange.ts";
+import type { Judgement } from "./intake.ts";
 import { IN_FLIGHT } from "./job-table.ts";
-import type { JobRow, Journal } from "./journal.ts";
+import type { Journal } from "./journal.ts";
 import { LeaseBook } from "./leases.ts";
 import type { LogShipper } from "./log-shipper.ts";
 import { Pacer } from "./pacer.ts";
 import type { WorkerPool } from "./pool.ts";
-import { type ReceiptWriter, storeEnding } from "./receipts.ts";
+import type { ReceiptWriter } from "./receipts.ts";
+import { fetchNewerTrust } from "./renew-trust.ts";
 import type { Runner } from "./runner.ts";
 import type { Session } from "./session.ts";
 import type { AgentFile } from "./state-files.ts";
-import { abandoned } from "./verdict.ts";
 
 export interface AgentDeps {
   readonly file: AgentFile;
@@ -47,8 +49,10 @@ export interface AgentDeps {
   readonly persist: (license: License, trust: TrustSet) => void;
 }
 
-/** How long a stopping agent tries to deliver its last receipts. */
+/** How long a stopping agent tries to deliver its last receipts and logs. */
 const LAST_WORDS_MS = 10_000;
+/** How long after their grace cancelled runs may take to be written down before the agent ends without them. */
+const SETTLE_MS = 10_000;
 const COMPACT_EVERY_BEATS = 60;
 
 /**
@@ -61,6 +65,9 @@ export class Agent {
   private readonly startedAt: number;
   private readonly pacer: Pacer;
   private readonly leases: LeaseBook;
+  /** Aborted when the last words are over: ends whatever request is still under way. */
+  private readonly over = new AbortController();
+  private readonly forgets: (() => void)[] = [];
   private trust: TrustSet;
   private license: License;
   private slot: Slot;
@@ -83,22 +90,26 @@ export class Agent {
     this.lastAcceptedBootMs = clock.bootMs();
     this.pacer = new Pacer(clock, timers, random);
     this.intervalS = Number(journal.readMeta("interval_s") ?? LIMITS.BEAT_INTERVAL_S);
-    this.slot = JSON.parse(journal.readMeta("slot_held") ?? '{"held":true,"max_agents":1}') as Slot;
+    this.slot = journal.slot() ?? { held: true, max_agents: 1 };
     this.leases = new LeaseBook(clock, timers, (jti, attempt) => this.onLeaseEnd(jti, attempt));
   }
 
   /** Settles what an earlier life left open, then beats until drained. Resolves with the exit status. */
   async run(): Promise<ExitStatus> {
-    await this.settleEarlierLife();
-    this.deps.shipper.wake();
-    while (!this.finished()) {
-      await this.pacer.untilDue(this.intervalS, () => this.lastWordsUntil);
-      if (this.finished()) break;
-      await this.beat();
+    try {
+      await abandonJobs(this.deps, IN_FLIGHT, "restart");
+      this.deps.shipper.wake();
+      while (!this.finished()) {
+        await this.pacer.untilDue(this.intervalS, () => this.lastWordsUntil);
+        if (this.finished()) break;
+        await this.beat();
+      }
+      await this.lastWords();
+      return EXIT.OK;
+    } finally {
+      this.leases.clear();
+      for (const forget of this.forgets) forget();
     }
-    await this.lastWords();
-    this.leases.clear();
-    return EXIT.OK;
   }
 
   /** Something a beat should tell soon, or the wish of an operator or the server that it beat now. */
@@ -111,25 +122,20 @@ export class Agent {
     const { runner, timers, log } = this.deps;
     if (this.draining) {
       log("warn", "agent.cancelling", { running: runner.running });
-      runner.stopAll("host_stopping", 2_000);
+      this.cancelRuns(2_000);
       return;
     }
     this.draining = true;
     log("info", "agent.draining", { running: runner.running, grace_s: Math.round(graceMs / 1000) });
-    void this.abandonWaiting("stopping");
-    const forget = timers.after(graceMs, () => runner.stopAll("host_stopping", 5_000));
-    void runner.idle().then(() => {
-      forget();
-      this.lastWordsUntil = this.deps.clock.bootMs() + LAST_WORDS_MS;
-      this.news();
-    });
+    this.forgets.push(timers.after(graceMs, () => this.cancelRuns(5_000)));
+    void Promise.all([this.abandonWaiting(), runner.idle()]).then(() => this.beginLastWords());
   }
 
   state(): AgentState {
     const { clock, journal } = this.deps;
     return nextAgentState({
       activated: true,
-      license: licenseStanding(this.license.claims, Math.floor(clock.wallMs() / 1000)),
+      license: licenseStanding(this.license.claims, this.nowS()),
       draining: this.draining,
       silentMs: clock.bootMs() - this.lastAcceptedBootMs,
       intervalMs: boundedInterval(this.intervalS) * 1000,
@@ -139,14 +145,12 @@ export class Agent {
     });
   }
 
-  private capacity(): number {
-    return this.license.claims.max_concurrent_tasks_per_agent;
+  private nowS(): number {
+    return Math.floor(this.deps.clock.wallMs() / 1000);
   }
 
-  private finished(): boolean {
-    if (this.lastWordsUntil === null) return false;
-    if (this.deps.clock.bootMs() >= this.lastWordsUntil) return true;
-    return this.deps.journal.openReceipts().length === 0 && !this.pacer.wantsNews;
+  private capacity(): number {
+    return this.license.claims.max_concurrent_tasks_per_agent;
   }
 
   private async beat(): Promise<void> {
@@ -155,14 +159,13 @@ export class Agent {
     try {
       this.pending ??= this.nextBeat();
       const sentBootMs = clock.bootMs();
-      const nowS = Math.floor(clock.wallMs() / 1000);
-      const { trust } = this;
       const reply = await sendBeat(this.pending, {
         session,
-        trust,
+        trust: this.trust,
         agentId: file.agent_id,
         url: file.url,
-        nowS,
+        nowS: () => this.nowS(),
+        signal: this.over.signal,
       });
       await this.take(this.pending, reply, sentBootMs);
     } catch (error) {
@@ -171,6 +174,7 @@ export class Agent {
       const failures = this.pacer.failed(waitMs);
       log("warn", "beat.failed", { code: error.code, why: error.message, failures });
       this.noteFailure(error);
+      if (isFault(error.cause, "JWS_UNKNOWN_KEY")) await this.askForTrust();
     }
     this.tellState();
   }
@@ -191,50 +195,42 @@ export class Agent {
       nowMs: clock.wallMs(),
       offsetMs: this.offsetMs,
     };
-    return pendingBeat(composeBeat(frame, facts(), journal));
+    const made = pendingBeat(composeBeat(frame, facts(), journal), clock.bootMs());
+    this.pacer.made();
+    return made;
   }
 
-  private async take(
-    pending: PendingBeat,
-    reply: Awaited<ReturnType<typeof sendBeat>>,
-    sentBootMs: number,
-  ): Promise<void> {
-    const { clock, journal, receipts, log, decide, jkt, persist, pool } = this.deps;
+  private async take(pending: PendingBeat, reply: BeatReply, sentBootMs: number): Promise<void> {
+    const { clock, journal, receipts, log, decide, jkt } = this.deps;
     const latencyMs = clock.bootMs() - sentBootMs;
     const nowMs = clock.wallMs();
-    const { accept: accepting } = STATE_RIGHTS[this.state()];
-    const free = this.capacity() - journal.jobsIn(IN_FLIGHT).length;
-    const { trust, license } = this;
-    const ctx = {
+    const applied = await applyReply(pending.request, reply, {
       journal,
       receipts,
-      trust,
-      license,
+      trust: this.trust,
+      license: this.license,
       log,
       jkt,
       nowMs,
-      sentBootMs,
+      leasesFromBootMs: pending.madeBootMs,
       latencyMs,
-      free,
-      accepting,
+      free: this.capacity() - journal.jobsIn(IN_FLIGHT).length,
+      accepting: STATE_RIGHTS[this.state()].accept,
       decide,
-    };
-    const applied = await applyReply(pending.request, reply, ctx);
+    });
+    // The reply to a later try may be the one made for the first: its time says nothing then.
+    if (!this.pacer.failing) this.offsetMs = Math.round(reply.time - nowMs + latencyMs / 2);
     this.pending = null;
     this.pacer.succeeded();
-    this.beats += 1;
     this.lastAcceptedBootMs = clock.bootMs();
     this.intervalS = reply.interval_s;
     this.slot = reply.slot;
-    this.offsetMs = Math.round(reply.time - nowMs + latencyMs / 2);
-    if (applied.trust !== this.trust || applied.license !== this.license) {
-      this.trust = applied.trust;
-      this.license = applied.license;
-      persist(applied.license, applied.trust);
-      pool.resize(this.capacity());
-    }
+    this.adopt(applied.trust, applied.license);
     for (const lease of applied.leases) this.leases.note(lease);
-    this.tellJudgements(applied.judgements);
+    const tell = applied.judgements.filter((judgement) => tellJudgement(log, judgement));
+    const sent = new Set(pending.request.receipts);
+    const untold = journal.openReceipts().some(({ jws }) => !sent.has(jws));
+    if (tell.length > 0 || untold) this.pacer.news();
     log("debug", "beat.accepted", {
       n: reply.n,
       latency_ms: latencyMs,
@@ -242,115 +238,119 @@ export class Agent {
       acks: reply.acks.length,
     });
     this.startLeased();
+    // The drain may have begun while this reply was under way; what it brought waits for nothing any more.
+    if (this.draining) await this.abandonWaiting();
+    this.beats += 1;
     if (this.beats % COMPACT_EVERY_BEATS === 0) journal.compact();
   }
 
-  private tellJudgements(judgements: Awaited<ReturnType<typeof applyReply>>["judgements"]): void {
-    const { log } = this.deps;
-    for (const judgement of judgements) {
-      switch (judgement.verdict) {
-        case "reject":
-          log("warn", "job.rejected", {
-            envelope: judgement.sha256,
-            code: judgement.why.code,
-            why: judgement.why.message,
-          });
-          break;
-        case "refuse":
-          log("warn", "job.refused", {
-            job: judgement.claims.jti,
-            code: judgement.why.code,
-            why: judgement.why.message,
-          });
-          break;
-        case "return":
-          log("info", "job.returned", { job: judgement.claims.jti });
-          break;
-        case "accept":
-          log("info", "job.accepted", { job: judgement.claims.jti, attempt: judgement.claims.attempt });
-          break;
-        case "known":
-          continue;
-      }
-      this.pacer.news();
+  /** Takes trust and license into use. The journal has them already, and goes before the files at the next start. */
+  private adopt(trust: TrustSet, license: License): void {
+    if (trust === this.trust && license === this.license) return;
+    const { pool, persist, log } = this.deps;
+    this.trust = trust;
+    this.license = license;
+    pool.resize(this.capacity());
+    try {
+      persist(license, trust);
+    } catch (error) {
+      if (!isFault(error)) throw error;
+      log("warn", "identity.unwritten", { code: error.code, why: error.message });
     }
-    if (this.deps.journal.openReceipts().length > 0) this.pacer.news();
   }
 
+  private async askForTrust(): Promise<void> {
+    const { session, journal, log } = this.deps;
+    try {
+      const ctx = { session, nowS: this.nowS(), signal: this.over.signal };
+      const newer = await fetchNewerTrust(this.trust, ctx);
+      if (newer === null) return;
+      journal.writeMeta("trust", JSON.stringify(newer.document));
+      this.adopt(newer, this.license);
+      log("info", "trust.renewed", { seq: newer.claims.seq });
+    } catch (error) {
+      if (!isFault(error)) throw error;
+      log("warn", "trust.unrenewed", { code: error.code, why: error.message }); // asked for again after the next try
+    }
+  }
+
+  /** Starts what holds a lease. One that ran out on its way here is asked for again by the next beat. */
   private startLeased(): void {
-    const { journal, runner, shipper } = this.deps;
+    const { journal, runner, shipper, log } = this.deps;
     if (!STATE_RIGHTS[this.state()].start) return;
-    for (const row of journal.jobsIn(["leased"])) runner.start(row);
+    for (const row of journal.jobsIn(["leased"])) {
+      if (!this.leases.holds(row.jti, row.attempt)) continue;
+      try {
+        runner.start(row);
+      } catch (error) {
+        if (!isFault(error)) throw error;
+        log("error", "job.unstarted", { job: row.jti, code: error.code, why: error.message });
+      }
+    }
     if (runner.running > 0) shipper.wake();
   }
 
   private onLeaseEnd(jti: string, attempt: number): void {
     const { journal, runner, log } = this.deps;
-    const row = journal.job(jti, attempt);
-    if (!row || !IN_FLIGHT.includes(row.state)) return;
-    log("warn", "lease.ended", { job: jti, attempt, on_lost: row.claims.on_lost });
-    if (row.claims.on_lost === "requeue") runner.stop(jti, attempt, "lease_expired", 0);
-  }
-
-  private async settleEarlierLife(): Promise<void> {
-    await this.abandonRows(this.deps.journal.jobsIn(IN_FLIGHT), "restart");
-  }
-
-  private async abandonWaiting(why: "stopping"): Promise<void> {
     try {
-      await this.abandonRows(this.deps.journal.jobsIn(["accepted", "leased"]), why);
+      const row = journal.job(jti, attempt);
+      if (!row || !IN_FLIGHT.includes(row.state)) return;
+      log("warn", "lease.ended", { job: jti, attempt, on_lost: row.claims.on_lost });
+      if (row.claims.on_lost === "requeue") runner.stop(jti, attempt, "lease_expired", 0);
+    } catch (error) {
+      if (!isFault(error)) throw error;
+      log("error", "lease.unread", { job: jti, code: error.code, why: error.message });
+      runner.stop(jti, attempt, "lease_expired", 0); // without its row nobody knows that it may run on
+    }
+  }
+
+  private cancelRuns(graceMs: number): void {
+    const { runner, timers } = this.deps;
+    runner.stopAll("host_stopping", graceMs);
+    this.forgets.push(timers.after(graceMs + SETTLE_MS, () => this.beginLastWords()));
+  }
+
+  private async abandonWaiting(): Promise<void> {
+    try {
+      await abandonJobs(this.deps, ["accepted", "leased"], "stopping");
       this.news();
     } catch (error) {
+      if (!isFault(error)) throw error;
       // They stay as they are and end as interrupted when the agent starts again.
-      this.deps.log("error", "job.unsettled", { why: asFault(error).message });
+      this.deps.log("error", "job.unsettled", { code: error.code, why: error.message });
     }
   }
 
-  private async abandonRows(rows: readonly JobRow[], why: "restart" | "stopping"): Promise<void> {
-    if (rows.length === 0) return;
-    const { journal, receipts, log } = this.deps;
-    const endings = rows.map((job) => ({ job, verdict: abandoned(job, why) }));
-    await receipts.write(endings, (signed) =>
-      journal.atomically(() => {
-        for (const ending of signed) {
-          const row = journal.job(ending.job.jti, ending.job.attempt);
-          if (!row) continue;
-          journal.advance(row, "abandon");
-          storeEnding(journal, ending);
-        }
-      }),
-    );
-    for (const { job, verdict } of endings) {
-      log("warn", "job.finished", {
-        job: job.jti,
-        attempt: job.attempt,
-        outcome: verdict.outcome,
-        reason: verdict.reason,
-      });
-    }
+  private beginLastWords(): void {
+    if (this.lastWordsUntil !== null) return;
+    const { clock, timers } = this.deps;
+    this.lastWordsUntil = clock.bootMs() + LAST_WORDS_MS;
+    this.forgets.push(timers.after(LAST_WORDS_MS, () => this.over.abort()));
+    this.news();
+  }
+
+  private finished(): boolean {
+    if (this.lastWordsUntil === null) return false;
+    if (this.deps.clock.bootMs() >= this.lastWordsUntil) return true;
+    const said = !this.pacer.wantsNews || this.pacer.failing;
+    return said && this.deps.journal.openReceipts().length === 0;
   }
 
   private async lastWords(): Promise<void> {
     const { shipper, pool, log, journal } = this.deps;
-    shipper.stop();
-    try {
-      await shipper.flush();
-    } catch (error) {
-      log("warn", "log.unsent", { why: asFault(error).message }); // on disk; sent after the next start
-    }
+    await shipper.end(this.over.signal);
     await pool.close();
     log("info", "agent.stopped", { undelivered: journal.openReceipts().length });
   }
 
   private noteFailure(why: Fault): void {
+    const { clock, journal, log } = this.deps;
     try {
-      const { clock, journal } = this.deps;
-      journal.writeMeta(
-        "last_failure",
-        JSON.stringify({ at: clock.wallMs(), code: why.code, why: why.message }),
-      );
+      const note = { at: clock.wallMs(), code: why.code, why: why.message };
+      journal.writeMeta("last_failure", JSON.stringify(note));
     } catch (error) {
-      this.deps.log("warn", "journal.unwritable", { why: asFault(error).message }); // only `status` reads it
+      if (!isFault(error)) throw error; // only `status` reads it
+      log("warn", "journal.unwritable", { code: error.code, why: error.message });
     }
   }
 
@@ -359,5 +359,29 @@ export class Agent {
     if (state === this.lastState) return;
     this.deps.log("info", "agent.state", { state, before: this.lastState });
     this.lastState = state;
+  }
+}
+
+/** Writes what became of an offer into the log. Returns whether the Control Plane should hear of it soon. */
+function tellJudgement(log: Log, judgement: Judgement): boolean {
+  switch (judgement.verdict) {
+    case "reject": {
+      const { code, message: why } = judgement.why;
+      log("warn", "job.rejected", { envelope: judgement.sha256, code, why });
+      return true;
+    }
+    case "refuse": {
+      const { code, message: why } = judgement.why;
+      log("warn", "job.refused", { job: judgement.claims.jti, code, why });
+      return true;
+    }
+    case "return":
+      log("info", "job.returned", { job: judgement.claims.jti });
+      return true;
+    case "accept":
+      log("info", "job.accepted", { job: judgement.claims.jti, attempt: judgement.claims.attempt });
+      return true;
+    case "known":
+      return false;
   }
 }

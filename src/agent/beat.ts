@@ -1,3 +1,4 @@
+import * as v from "valibot";
 import { fault } from "../fault/fault.ts";
 import type { AgentId } from "../protocol/ids.ts";
 import { parseDocument } from "../protocol/json.ts";
@@ -14,17 +15,39 @@ import type { Session } from "./session.ts";
 export interface PendingBeat {
   readonly request: BeatRequest;
   readonly body: Uint8Array;
+  /**
+   * When it was made, which is no later than its first sending. Leases count from here: the reply to a later try may be
+   * the one made for the first, and its leases as old.
+   */
+  readonly madeBootMs: number;
 }
 
-export const pendingBeat = (request: BeatRequest): PendingBeat => ({
+export const pendingBeat = (request: BeatRequest, madeBootMs: number): PendingBeat => ({
   request,
   body: new TextEncoder().encode(JSON.stringify(request)),
+  madeBootMs,
+});
+
+/**
+ * A reply whose envelopes are still any text: one that is too large or malformed is rejected by itself and does not take
+ * the rest of the reply with it.
+ */
+const OpenReplySchema = v.strictObject({
+  ...BeatReplySchema.entries,
+  jobs: v.pipe(v.array(v.string()), v.maxLength(LIMITS.REPLY_JOBS)),
 });
 
 /** Sends a beat and opens its reply: signature first, then schema. Throws WIRE_* faults; nothing is changed here. */
 export async function sendBeat(
   pending: PendingBeat,
-  ctx: { session: Session; trust: TrustSet; agentId: AgentId; url: string; nowS: number },
+  ctx: {
+    session: Session;
+    trust: TrustSet;
+    agentId: AgentId;
+    url: string;
+    nowS: () => number;
+    signal: AbortSignal;
+  },
 ): Promise<BeatReply> {
   const reply = await ctx.session.send({
     method: "POST",
@@ -33,17 +56,18 @@ export async function sendBeat(
     body: pending.body,
     maxReplyBytes: LIMITS.REPLY_BODY_BYTES,
     accept: "application/json",
+    signal: ctx.signal,
   });
   const url = new URL(ROUTES.heartbeat, ctx.url).href;
-  const { trust, agentId, nowS } = ctx;
+  const { trust, agentId } = ctx;
   await verifyReply(reply.headers.get(REPLY_HEADER), reply.body, {
     trust,
     agentId,
     rid: pending.request.beat.rid,
-    nowS,
+    nowS: ctx.nowS(),
     url,
   });
-  const parsed = parseDocument(reply.body, BeatReplySchema);
+  const parsed = parseDocument(reply.body, OpenReplySchema);
   if (!parsed.ok) throw fault("WIRE_REPLY_MALFORMED", { url, why: `${parsed.path}: ${parsed.why}` });
   return parsed.value;
 }

@@ -3,35 +3,51 @@ import { closeSync, fsyncSync, openSync, rmSync, writeSync } from "node:fs";
 import { fault, isFault, reasonOf } from "../fault/fault.ts";
 import type { BlobRef } from "../protocol/job.ts";
 import { ROUTES } from "../protocol/wire.ts";
+import { systemTimers, type Timers } from "./clock.ts";
 import type { Session } from "./session.ts";
+import { Silence } from "./silence.ts";
 import type { OpenStream } from "./transport.ts";
+
+/** Silence after which a transfer counts as dead. */
+const SILENCE_MS = 30_000;
 
 /** Fetches the inputs a signed job names; every byte is counted and hashed before the file counts as there. */
 export const blobFetcher =
-  (session: Session, url: string, openStream: OpenStream) =>
-  async (blob: BlobRef, path: string, signal: AbortSignal): Promise<void> => {
+  (session: Session, url: string, openStream: OpenStream, timers: Timers = systemTimers) =>
+  async (blob: BlobRef, path: string, outer: AbortSignal): Promise<void> => {
     const route = ROUTES.blob(blob.sha256);
+    const silence = new Silence(timers, SILENCE_MS);
+    const signal = AbortSignal.any([outer, silence.signal]);
     try {
-      const headers = await session.authorize("GET", route);
+      const headers = await session.authorize("GET", route, signal);
       const target = new URL(route, url).href;
-      await receive(
-        await openStream({ url: target, accept: "application/octet-stream", headers, signal }),
-        blob,
-        path,
-      );
+      const stream = await openStream({ url: target, accept: "application/octet-stream", headers, signal });
+      await receive(stream, blob, path, () => silence.broken());
     } catch (error) {
       rmSync(path, { force: true });
-      if (isFault(error)) throw error;
-      throw fault("BLOB_UNAVAILABLE", { name: blob.name, why: reasonOf(error) }, error);
+      if (isFault(error)) {
+        session.learn(error);
+        throw error;
+      }
+      const why = silence.signal.aborted ? `nothing came for ${SILENCE_MS / 1000} s` : reasonOf(error);
+      throw fault("BLOB_UNAVAILABLE", { name: blob.name, why }, error);
+    } finally {
+      silence.end();
     }
   };
 
-async function receive(stream: ReadableStream<Uint8Array>, blob: BlobRef, path: string): Promise<void> {
+async function receive(
+  stream: ReadableStream<Uint8Array>,
+  blob: BlobRef,
+  path: string,
+  heard: () => void,
+): Promise<void> {
   const hash = createHash("sha256");
   const fd = openSync(path, "wx", 0o400);
   let size = 0;
   try {
     for await (const chunk of stream) {
+      heard();
       size += chunk.length;
       if (size > blob.size) throw fault("BLOB_MISMATCH", { name: blob.name });
       hash.update(chunk);
@@ -42,6 +58,8 @@ async function receive(stream: ReadableStream<Uint8Array>, blob: BlobRef, path: 
   } finally {
     closeSync(fd);
   }
-  if (size !== blob.size || hash.digest("hex") !== blob.sha256)
-    throw fault("BLOB_MISMATCH", { name: blob.name });
+  if (size < blob.size) {
+    throw fault("BLOB_UNAVAILABLE", { name: blob.name, why: `it ended after ${size} of ${blob.size} bytes` });
+  }
+  if (hash.digest("hex") !== blob.sha256) throw fault("BLOB_MISMATCH", { name: blob.name });
 }

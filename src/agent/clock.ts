@@ -15,6 +15,20 @@ export interface Timers {
   after(ms: number, fn: () => void): () => void;
 }
 
+/** Waits `ms`, or until `signal` aborts when that comes first. */
+export function pause(timers: Timers, ms: number, signal?: AbortSignal): Promise<void> {
+  return new Promise((resolve) => {
+    if (signal?.aborted) return resolve();
+    const end = () => {
+      forget();
+      signal?.removeEventListener("abort", end);
+      resolve();
+    };
+    const forget = timers.after(ms, end);
+    signal?.addEventListener("abort", end);
+  });
+}
+
 export const systemTimers: Timers = {
   after: (ms, fn) => {
     const timer = setTimeout(fn, ms);

@@ -1,7 +1,9 @@
 import type { BeatRequest } from "../protocol/wire.ts";
 import { NAMED_JOBS_MAX } from "./exchange.ts";
+import type { JobRow } from "./job-row.ts";
 import { IN_FLIGHT } from "./job-table.ts";
-import type { ChainPosition, JobRow, Journal } from "./journal.ts";
+import type { ChainPosition, Journal } from "./journal.ts";
+import { wellFormed } from "./well-formed.ts";
 
 /** The part of a beat that describes host and program, gathered anew for each. */
 export type BeatFacts = Pick<BeatRequest, "fingerprint" | "host"> &
@@ -25,7 +27,7 @@ export function composeBeat(frame: BeatFrame, facts: BeatFacts, journal: Journal
   const { fingerprint, host, ...agent } = facts;
   const jobs = journal.jobsIn([...IN_FLIGHT, "returned"]).slice(0, NAMED_JOBS_MAX);
   const { inst, boot, rid, chain } = frame;
-  return {
+  return wellFormed({
     v: 1,
     beat: { n: chain.n, nonce: chain.nonce, inst, boot, rid },
     agent: { ...agent, state: frame.state, started_at: frame.startedAt },
@@ -36,7 +38,7 @@ export function composeBeat(frame: BeatFrame, facts: BeatFacts, journal: Journal
     rejected: journal.rejected(),
     host,
     clock: { now: frame.nowMs, offset_ms: frame.offsetMs },
-  };
+  });
 }
 
 function beatJob(row: JobRow): BeatRequest["jobs"][number] {

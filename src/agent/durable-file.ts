@@ -1,6 +1,7 @@
 import {
   closeSync,
   constants,
+  existsSync,
   fstatSync,
   fsyncSync,
   lstatSync,
@@ -52,6 +53,15 @@ export function syncDirectory(path: string): void {
   }
 }
 
+/** Makes an empty file (0600) unless something is there, for libraries that would make it readable for others. */
+export function makePrivateFile(path: string): void {
+  try {
+    closeSync(openSync(path, constants.O_WRONLY | constants.O_CREAT | constants.O_EXCL, 0o600));
+  } catch (error) {
+    if (errnoOf(error) !== "EEXIST") throw writeFault(path, error);
+  }
+}
+
 /** Reads a small regular file without following a link at its end; null when it is not there. */
 export function readSmallFile(path: string, maxBytes: number): Uint8Array | null {
   let fd: number;
@@ -80,7 +90,7 @@ export function ensurePrivateDirectory(path: string, mode = 0o700): void {
     mkdirSync(path, { mode });
   } catch (error) {
     if (errnoOf(error) === "ENOENT") makeWithParents(path, mode);
-    else if (errnoOf(error) !== "EEXIST") throw createFault(path, error);
+    else if (errnoOf(error) !== "EEXIST" && !existsSync(path)) throw createFault(path, error);
   }
   checkPrivateDirectory(path);
 }

@@ -8,8 +8,9 @@ import type { ReplayWindow } from "../trust/replay-window.ts";
 import { renewTrust, type TrustSet } from "../trust/trust-set.ts";
 import type { Log } from "./agent-log.ts";
 import { type Judgement, judgeOffers, type LeaseChange, leaseChanges } from "./intake.ts";
+import type { JobRow } from "./job-row.ts";
 import { transition } from "./job-table.ts";
-import type { JobRow, Journal } from "./journal.ts";
+import type { Journal } from "./journal.ts";
 import { type Ending, type ReceiptWriter, type SignedEnding, storeEnding } from "./receipts.ts";
 import { abandoned, refusedBy } from "./verdict.ts";
 
@@ -22,7 +23,8 @@ export interface ExchangeContext {
   readonly log: Log;
   readonly jkt: string;
   readonly nowMs: number;
-  readonly sentBootMs: number;
+  /** Boot-clock time from which the reply's leases count. */
+  readonly leasesFromBootMs: number;
   readonly latencyMs: number;
   /** Places still free, 0 when the agent's state lets it accept nothing. */
   readonly free: number;
@@ -63,12 +65,14 @@ export async function applyReply(
   const leases = leaseChanges(
     request.jobs.filter((job) => job.state !== "returned"),
     reply.leases,
-    ctx.sentBootMs,
+    ctx.leasesFromBootMs,
   );
-  const endings = [...ungranted(leases, ctx.journal), ...refusals(offers.judgements, ctx.nowMs)];
+  const endings = () => [...ungranted(leases, ctx.journal), ...refusals(offers.judgements, ctx.nowMs)];
   await ctx.receipts.write(endings, (signed) =>
     ctx.journal.atomically(() => {
       storeFrame(request, reply, ctx);
+      if (license !== ctx.license) ctx.journal.writeMeta("license", license.text);
+      if (trust !== ctx.trust) ctx.journal.writeMeta("trust", JSON.stringify(trust.document));
       storeLeases(leases, signed, ctx.journal);
       storeOffers(offers, signed, ctx);
     }),
@@ -98,11 +102,12 @@ async function newerLicense(reply: BeatReply, trust: TrustSet, ctx: ExchangeCont
   }
 }
 
-/** Attempts this agent accepted and the server did not grant: they end here, never started. */
+/** Attempts this agent accepted, has not started and the server does not grant: they end here. */
 function ungranted(leases: readonly LeaseChange[], journal: Journal): Ending[] {
   return leases.flatMap((lease) => {
     const job = lease.event === "lease_missing" ? journal.job(lease.jti, lease.attempt) : null;
-    return job?.state === "accepted" ? [{ job, verdict: abandoned(job, "lease_missing") }] : [];
+    const ends = job !== null && transition(job.state, "lease_missing") === "finished";
+    return ends ? [{ job, verdict: abandoned(job, "lease_missing") }] : [];
   });
 }
 
@@ -133,8 +138,6 @@ function storeFrame(
   journal.writeMeta("slot_held", JSON.stringify(reply.slot));
   journal.writeMeta("interval_s", String(reply.interval_s));
   journal.writeMeta("last_beat", JSON.stringify({ at: nowMs, latency_ms: latencyMs }));
-  if (reply.license !== undefined) journal.writeMeta("license", reply.license);
-  if (reply.trust) journal.writeMeta("trust", JSON.stringify(reply.trust));
   for (const sha256 of reply.acks) journal.acknowledge(sha256, nowMs);
   journal.forgetTold({
     rejected: request.rejected.map((row) => row.envelope_sha256),
@@ -151,9 +154,8 @@ function storeLeases(
     const row = journal.job(jti, attempt);
     // The attempt may have ended while the beat was on its way; its receipt speaks for it then.
     if (!row || transition(row.state, event) === null) continue;
-    journal.advance(row, event);
     const ending = endingOf(row, signed);
-    if (event === "lease_missing" && ending) storeEnding(journal, ending);
+    if (journal.advance(row, event) === "finished" && ending) storeEnding(journal, ending);
   }
 }
 

@@ -39,12 +39,13 @@ export async function loadIdentity(
   return { file, keys, trust, license, fingerprint };
 }
 
+/** The newer of journal and file, as long as both name the root that activation pinned. */
 function trustDocument(stateDir: string, journal: Journal | null) {
-  const newer = journal?.readMeta("trust") ?? null;
-  const parsed = newer === null ? null : parseDocument(newer, TrustDocumentSchema);
-  const document = parsed?.ok ? parsed.value : state.readTrustFile(stateDir);
-  if (document === null) {
+  const pinned = state.readTrustFile(stateDir);
+  if (pinned === null) {
     throw fault("STATE_FILE_MALFORMED", { path: state.statePaths(stateDir).trust, why: "it is missing" });
   }
-  return document;
+  const newer = journal?.readMeta("trust") ?? null;
+  const parsed = newer === null ? null : parseDocument(newer, TrustDocumentSchema);
+  return parsed?.ok && parsed.value.root.x === pinned.root.x ? parsed.value : pinned;
 }

@@ -65,6 +65,9 @@ export async function judgeOffers(
   return { judgements, window };
 }
 
+/** The receipt repeats the grant and must fit a beat together with the result; one that does not would never arrive. */
+const GRANT_BYTES_MAX = 262_144;
+
 type Identified = Exclude<
   Awaited<ReturnType<typeof verifyJob>>,
   { verdict: "unidentified" } | { verdict: "known" }
@@ -81,6 +84,14 @@ function judge(
   const { claims, envelopeSha256: sha256 } = result.job;
   const decision = ctx.decide(claims);
   if (!decision.ok) return { verdict: "refuse", claims, sha256, why: decision.why };
+  const bytes = Buffer.byteLength(JSON.stringify(decision.grant));
+  if (bytes > GRANT_BYTES_MAX) {
+    const why = fault("JOB_SCHEMA", {
+      path: "scope",
+      why: `has ${bytes} bytes, more than ${GRANT_BYTES_MAX}`,
+    });
+    return { verdict: "refuse", claims, sha256, why };
+  }
   if (free <= 0) return { verdict: "return", claims, sha256 };
   return { verdict: "accept", claims, sha256, grant: decision.grant };
 }
@@ -94,16 +105,16 @@ export interface LeaseChange {
   readonly untilBootMs: number | null;
 }
 
-/** A lease counts from the instant the beat that confirmed it was sent, so a slow reply never lengthens it. */
+/** A lease counts from the instant the beat that confirmed it was made, so a slow reply never lengthens it. */
 export function leaseChanges(
   named: readonly { readonly jti: string; readonly attempt: number }[],
   leases: BeatReply["leases"],
-  sentBootMs: number,
+  fromBootMs: number,
 ): LeaseChange[] {
   return named.map(({ jti, attempt }) => {
     const lease = leases.find((candidate) => candidate.jti === jti && candidate.attempt === attempt);
     return lease
-      ? { jti, attempt, event: "lease", untilBootMs: sentBootMs + lease.ttl_s * 1000 }
+      ? { jti, attempt, event: "lease", untilBootMs: fromBootMs + lease.ttl_s * 1000 }
       : { jti, attempt, event: "lease_missing", untilBootMs: null };
   });
 }

@@ -20,17 +20,17 @@ export const JOB_EVENTS = [
   "end",
   "abandon",
   "acknowledge",
-  "offer",
 ] as const;
 export type JobEvent = (typeof JOB_EVENTS)[number];
 
 /**
  * Every transition there is; a missing row is a defect, not a default. `abandon` is the end of an attempt whose
- * process is gone or never was: after a restart, or when the agent stops before the start.
+ * process is gone or never was: after a restart, or when the agent stops before the start. An attempt handed back that is
+ * offered again is written anew.
  */
 const ROWS: Readonly<Record<JobState, Readonly<Partial<Record<JobEvent, JobState>>>>> = {
   accepted: { lease: "leased", lease_missing: "finished", abandon: "finished" },
-  leased: { start: "running", lease: "leased", lease_missing: "leased", abandon: "finished" },
+  leased: { start: "running", lease: "leased", lease_missing: "finished", abandon: "finished" },
   running: {
     lease: "running",
     lease_missing: "running",
@@ -47,7 +47,7 @@ const ROWS: Readonly<Record<JobState, Readonly<Partial<Record<JobEvent, JobState
   },
   finished: { acknowledge: "delivered" },
   delivered: {},
-  returned: { offer: "accepted" },
+  returned: {},
 };
 
 /** States in which an attempt takes one of the agent's places. */

@@ -44,13 +44,23 @@ export function prepareJournal(db: Database, path: string): void {
   db.run("PRAGMA synchronous = FULL");
   db.run("PRAGMA busy_timeout = 2000");
   db.run("PRAGMA journal_size_limit = 4194304");
-  const found = Number(
-    db.query<{ user_version: number }, []>("PRAGMA user_version").get()?.user_version ?? 0,
-  );
-  if (found > JOURNAL_FORMAT) throw fault("STATE_FORMAT_NEWER", { path, found, known: JOURNAL_FORMAT });
-  if (found === JOURNAL_FORMAT) return;
+  if (formatOf(db, path) === JOURNAL_FORMAT) return;
   db.transaction(() => {
     for (const table of TABLES) db.run(table);
     db.run(`PRAGMA user_version = ${JOURNAL_FORMAT}`);
   })();
+}
+
+/** Throws unless a database opened for reading is a journal this version can read. */
+export function checkJournal(db: Database, path: string): void {
+  db.run("PRAGMA busy_timeout = 2000");
+  if (formatOf(db, path) === 0)
+    throw fault("JOURNAL_UNUSABLE", { path, why: "nothing was written to it yet" });
+}
+
+function formatOf(db: Database, path: string): number {
+  const row = db.query<{ user_version: number }, []>("PRAGMA user_version").get();
+  const found = Number(row?.user_version ?? 0);
+  if (found > JOURNAL_FORMAT) throw fault("STATE_FORMAT_NEWER", { path, found, known: JOURNAL_FORMAT });
+  return found;
 }

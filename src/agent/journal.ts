@@ -1,40 +1,35 @@
-import { Database } from "bun:sqlite";
+import { Database, SQLiteError } from "bun:sqlite";
 import * as v from "valibot";
-import { type Fault, fault, invariant, reasonOf } from "../fault/fault.ts";
+import { fault, invariant, reasonOf } from "../fault/fault.ts";
 import { encodeBase64url } from "../protocol/base64url.ts";
 import type { Sha256 } from "../protocol/ids.ts";
-import { type JobClaims, JobClaimsSchema } from "../protocol/job.ts";
+import type { JobClaims } from "../protocol/job.ts";
 import { parseDocument } from "../protocol/json.ts";
 import { LIMITS } from "../protocol/limits.ts";
 import type { Outcome } from "../protocol/outcome.ts";
-import { FIRST_PREV_SHA256, type Grant, GrantSchema } from "../protocol/receipt.ts";
+import { FIRST_PREV_SHA256, type Grant } from "../protocol/receipt.ts";
+import { type Slot, SlotSchema } from "../protocol/wire.ts";
 import { EMPTY_WINDOW, type ReplayWindow } from "../trust/replay-window.ts";
+import { makePrivateFile } from "./durable-file.ts";
+import { type JobRow, jobRowOf, type RawRow } from "./job-row.ts";
 import { type JobEvent, type JobState, step } from "./job-table.ts";
-import { prepareJournal } from "./journal-schema.ts";
-
-/** One attempt as the journal holds it. */
-export interface JobRow {
-  readonly jti: string;
-  readonly attempt: number;
-  readonly state: JobState;
-  readonly claims: JobClaims;
-  readonly envelopeSha256: string;
-  readonly grant: Grant | null;
-  readonly acceptedAt: number;
-  readonly startedAt: number | null;
-  readonly step: { readonly name: string; readonly at: number } | null;
-  readonly outcome: Outcome | null;
-  readonly reason: string | null;
-  readonly finishedAt: number | null;
-  readonly logSize: number | null;
-  readonly logSent: number;
-}
+import { checkJournal, prepareJournal } from "./journal-schema.ts";
 
 /** A receipt that waits for its acknowledgement. */
 export interface OpenReceipt {
   readonly seq: number;
   readonly sha256: Sha256;
   readonly jws: string;
+}
+
+/** An attempt whose log may have to be sent. `logSize` is its final length, null while it may still grow. */
+export interface UnsentLog {
+  readonly jti: string;
+  readonly attempt: number;
+  readonly logSize: number | null;
+  readonly logSent: number;
+  /** 1 once the attempt has ended. */
+  readonly ended: 0 | 1;
 }
 
 /** Position in the heartbeat chain: what the next beat shows. */
@@ -56,24 +51,6 @@ export type MetaKey =
   | "license"
   | "trust";
 
-interface RawRow {
-  jti: string;
-  attempt: number;
-  state: string;
-  claims: string;
-  envelope_sha256: string;
-  grant_json: string | null;
-  accepted_at: number;
-  started_at: number | null;
-  step: string | null;
-  step_at: number | null;
-  outcome: string | null;
-  reason: string | null;
-  finished_at: number | null;
-  log_size: number | null;
-  log_sent: number;
-}
-
 const KEPT_ATTEMPTS = 1000;
 
 /**
@@ -93,11 +70,11 @@ export class Journal {
   static open(path: string, mode: "write" | "read" = "write"): Journal {
     let db: Database | null = null;
     try {
+      if (mode === "write") makePrivateFile(path);
       db =
-        mode === "write"
-          ? new Database(path, { create: true, readwrite: true })
-          : new Database(path, { readonly: true });
+        mode === "write" ? new Database(path, { readwrite: true }) : new Database(path, { readonly: true });
       if (mode === "write") prepareJournal(db, path);
+      else checkJournal(db, path);
       return new Journal(db, path);
     } catch (error) {
       db?.close();
@@ -119,10 +96,7 @@ export class Journal {
   }
 
   readMeta(key: MetaKey): string | null {
-    return (
-      this.db.query<{ value: string }, [string]>("SELECT value FROM meta WHERE key = ?").get(key)?.value ??
-      null
-    );
+    return this.read<{ value: string }>("SELECT value FROM meta WHERE key = ?", [key])[0]?.value ?? null;
   }
 
   writeMeta(key: MetaKey, value: string): void {
@@ -130,6 +104,12 @@ export class Journal {
       key,
       value,
     ]);
+  }
+
+  /** The slot as the last reply told it; null before the first. */
+  slot(): Slot | null {
+    const text = this.readMeta("slot_held");
+    return text === null ? null : this.parsed(text, SlotSchema);
   }
 
   chain(): ChainPosition | null {
@@ -163,29 +143,30 @@ export class Journal {
   }
 
   job(jti: string, attempt: number): JobRow | null {
-    const row = this.db
-      .query<RawRow, [string, number]>("SELECT * FROM jobs WHERE jti = ? AND attempt = ?")
-      .get(jti, attempt);
+    const [row] = this.read<RawRow>("SELECT * FROM jobs WHERE jti = ? AND attempt = ?", [jti, attempt]);
     return row ? this.rowOf(row) : null;
   }
 
   /** Attempts in the given states, oldest first. */
   jobsIn(states: readonly JobState[]): JobRow[] {
     const marks = states.map(() => "?").join(", ");
-    return this.db
-      .query<RawRow, string[]>(`SELECT * FROM jobs WHERE state IN (${marks}) ORDER BY accepted_at, jti`)
-      .all(...states)
-      .map((row) => this.rowOf(row));
+    const sql = `SELECT * FROM jobs WHERE state IN (${marks}) ORDER BY accepted_at, jti`;
+    return this.read<RawRow>(sql, [...states]).map((row) => this.rowOf(row));
+  }
+
+  /** Attempts whose logs may hold bytes the Control Plane does not have, oldest first. */
+  unsentLogs(): UnsentLog[] {
+    return this.read<UnsentLog>(
+      `SELECT jti, attempt, log_size AS logSize, log_sent AS logSent, outcome IS NOT NULL AS ended FROM jobs
+       WHERE state IN ('running', 'stopping') OR log_sent < log_size ORDER BY accepted_at, jti`,
+      [],
+    );
   }
 
   /** The newest finished attempts, newest first. */
   lastOutcomes(count: number): JobRow[] {
-    return this.db
-      .query<RawRow, [number]>(
-        "SELECT * FROM jobs WHERE outcome IS NOT NULL ORDER BY finished_at DESC LIMIT ?",
-      )
-      .all(count)
-      .map((row) => this.rowOf(row));
+    const sql = "SELECT * FROM jobs WHERE outcome IS NOT NULL ORDER BY finished_at DESC LIMIT ?";
+    return this.read<RawRow>(sql, [count]).map((row) => this.rowOf(row));
   }
 
   /** Writes down an offer: `accepted`, `returned`, or `finished` for a refusal (its receipt comes in the same transaction). */
@@ -273,11 +254,8 @@ export class Journal {
 
   /** Receipts not yet acknowledged, oldest first, as many as fit one beat. */
   openReceipts(): OpenReceipt[] {
-    const rows = this.db
-      .query<OpenReceipt, [number]>(
-        "SELECT seq, sha256, jws FROM receipts WHERE acked_at IS NULL ORDER BY seq LIMIT ?",
-      )
-      .all(LIMITS.BEAT_RECEIPTS);
+    const sql = "SELECT seq, sha256, jws FROM receipts WHERE acked_at IS NULL ORDER BY seq LIMIT ?";
+    const rows = this.read<OpenReceipt>(sql, [LIMITS.BEAT_RECEIPTS]);
     let bytes = 0;
     return rows.filter((row, index) => {
       bytes += row.jws.length;
@@ -287,11 +265,8 @@ export class Journal {
 
   /** Takes an acknowledgement; one for a receipt that is unknown or already acknowledged changes nothing. */
   acknowledge(sha256: string, atMs: number): void {
-    const receipt = this.db
-      .query<{ jti: string; attempt: number }, [string]>(
-        "SELECT jti, attempt FROM receipts WHERE sha256 = ? AND acked_at IS NULL",
-      )
-      .get(sha256);
+    const sql = "SELECT jti, attempt FROM receipts WHERE sha256 = ? AND acked_at IS NULL";
+    const [receipt] = this.read<{ jti: string; attempt: number }>(sql, [sha256]);
     if (!receipt) return;
     this.write("UPDATE receipts SET acked_at = ? WHERE sha256 = ?", [atMs, sha256]);
     const job = this.job(receipt.jti, receipt.attempt);
@@ -299,9 +274,7 @@ export class Journal {
   }
 
   rejected(): { envelope_sha256: Sha256; code: string }[] {
-    return this.db
-      .query<{ envelope_sha256: Sha256; code: string }, [number]>("SELECT * FROM rejected LIMIT ?")
-      .all(LIMITS.BEAT_REJECTED);
+    return this.read("SELECT * FROM rejected LIMIT ?", [LIMITS.BEAT_REJECTED]);
   }
 
   addRejected(envelopeSha256: string, code: string): void {
@@ -343,23 +316,16 @@ export class Journal {
     }
   }
 
+  private read<Row>(sql: string, values: (string | number)[]): Row[] {
+    try {
+      return this.db.query<Row, (string | number)[]>(sql).all(...values);
+    } catch (error) {
+      throw journalFault(this.path, error);
+    }
+  }
+
   private rowOf(raw: RawRow): JobRow {
-    return {
-      jti: raw.jti,
-      attempt: raw.attempt,
-      state: raw.state as JobState,
-      claims: this.parsed(raw.claims, JobClaimsSchema),
-      envelopeSha256: raw.envelope_sha256,
-      grant: raw.grant_json === null ? null : this.parsed(raw.grant_json, GrantSchema),
-      acceptedAt: raw.accepted_at,
-      startedAt: raw.started_at,
-      step: raw.step === null ? null : { name: raw.step, at: raw.step_at ?? 0 },
-      outcome: raw.outcome as Outcome | null,
-      reason: raw.reason,
-      finishedAt: raw.finished_at,
-      logSize: raw.log_size,
-      logSent: raw.log_sent,
-    };
+    return jobRowOf(raw, (text, schema) => this.parsed(text, schema));
   }
 
   private parsed<S extends v.GenericSchema>(text: string, schema: S): v.InferOutput<S> {
@@ -370,9 +336,10 @@ export class Journal {
   }
 }
 
-function journalFault(path: string, error: unknown): Fault {
-  if (error instanceof Error && error.name === "Fault") return error as Fault;
-  if (/disk is full|SQLITE_FULL|ENOSPC/i.test(reasonOf(error)))
+/** What SQLite complains of as a fault; whatever else was thrown is not the disk's doing and stays what it is. */
+function journalFault(path: string, error: unknown): unknown {
+  if (!(error instanceof SQLiteError)) return error;
+  if (error.code === "SQLITE_FULL" || /ENOSPC/.test(error.message))
     return fault("STATE_DISK_FULL", { path }, error);
   return fault("JOURNAL_UNUSABLE", { path, why: reasonOf(error) }, error);
 }

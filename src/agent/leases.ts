@@ -21,8 +21,14 @@ export class LeaseBook {
   note(change: LeaseChange): void {
     if (change.untilBootMs === null) return;
     const { jti, attempt, untilBootMs } = change;
-    this.ends.set(`${jti}/${attempt}`, { jti, attempt, untilBootMs });
+    this.ends.set(keyOf(jti, attempt), { jti, attempt, untilBootMs });
     this.look();
+  }
+
+  /** Whether the attempt has a lease that has not run out. */
+  holds(jti: string, attempt: number): boolean {
+    const end = this.ends.get(keyOf(jti, attempt));
+    return end !== undefined && end.untilBootMs > this.clock.bootMs();
   }
 
   clear(): void {
@@ -36,12 +42,12 @@ export class LeaseBook {
     this.forget ??= this.timers.after(LOOK_MS, () => {
       this.forget = null;
       const now = this.clock.bootMs();
-      for (const [key, { jti, attempt, untilBootMs }] of this.ends) {
-        if (untilBootMs > now) continue;
-        this.ends.delete(key);
-        this.onEnd(jti, attempt);
-      }
+      const over = [...this.ends.values()].filter(({ untilBootMs }) => untilBootMs <= now);
+      for (const { jti, attempt } of over) this.ends.delete(keyOf(jti, attempt));
       if (this.ends.size > 0) this.look();
+      for (const { jti, attempt } of over) this.onEnd(jti, attempt);
     });
   }
 }
+
+const keyOf = (jti: string, attempt: number) => `${jti}/${attempt}`;

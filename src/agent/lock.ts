@@ -29,24 +29,32 @@ export function takeLock(lockPath: string, stateDir: string): StateLock {
     }
     throw fault("STATE_DIR_UNWRITABLE", { path: stateDir, why: reasonOf(error) }, error);
   }
-  writeDurably(pidPath, `${process.pid}\n`);
   const held = db;
-  return {
+  const lock = {
     [Symbol.dispose]: () => {
       held.run("ROLLBACK");
       held.close();
     },
   };
+  try {
+    writeDurably(pidPath, `${process.pid}\n`);
+  } catch (error) {
+    lock[Symbol.dispose]();
+    throw error;
+  }
+  return lock;
 }
 
-/** True while some process holds the lock; asked by `status`, which takes nothing. */
+/**
+ * True while some process holds the lock; asked by `status`, which takes nothing: it reads under a shared lock, so that
+ * two who ask do not take each other for an agent, and an agent that starts waits for the asking to be over.
+ */
 export function lockHeld(lockPath: string): boolean {
   let db: Database | null = null;
   try {
-    db = new Database(lockPath, { readwrite: true });
+    db = new Database(lockPath, { readonly: true });
     db.run("PRAGMA busy_timeout = 0");
-    db.run("BEGIN EXCLUSIVE");
-    db.run("ROLLBACK");
+    db.query("SELECT count(*) FROM sqlite_master").get();
     return false;
   } catch (error) {
     return /locked|busy/i.test(reasonOf(error));

@@ -33,10 +33,19 @@ export class Pacer {
     return this.newsWanted;
   }
 
+  /** True after a beat that failed, until one succeeds. */
+  get failing(): boolean {
+    return this.failures > 0;
+  }
+
   /** A beat is being made now: news so far is in it. */
+  made(): void {
+    this.newsWanted = false;
+  }
+
+  /** A beat goes out now, for the first time or once more; news that came after its making still waits. */
   sending(): void {
     this.dueBootMs = null;
-    this.newsWanted = false;
   }
 
   succeeded(): void {

@@ -2,7 +2,8 @@ import type { Sha256 } from "../protocol/ids.ts";
 import type { SigningKey } from "../trust/keys.ts";
 import { signReceipt } from "../trust/receipt.ts";
 import { sha256Of } from "../trust/strict-jws.ts";
-import type { JobRow, Journal } from "./journal.ts";
+import type { JobRow } from "./job-row.ts";
+import type { Journal } from "./journal.ts";
 import { type ReceiptFrame, receiptClaims, type Verdict } from "./verdict.ts";
 
 /** An ended attempt on its way into a receipt. */
@@ -21,7 +22,7 @@ export interface SignedEnding extends Ending {
 
 /**
  * Writes receipts one after the other: each is chained to the one before, so signing (which waits) and storing must
- * not interleave. `write` signs the endings, then lets the caller store them in its own transaction.
+ * not interleave. Whoever ends attempts says which only when its turn has come: the one before may have ended the same.
  */
 export class ReceiptWriter {
   private readonly journal: Journal;
@@ -37,13 +38,16 @@ export class ReceiptWriter {
     this.wallMs = wallMs;
   }
 
-  /** Signs `endings` in order and runs `store` with them; nothing else is signed until `store` returned or threw. */
-  write<T>(endings: readonly Ending[], store: (signed: readonly SignedEnding[]) => T): Promise<T> {
+  /**
+   * Signs the endings `pick` answers, in order, and runs `store` with them, which stores all of them or none. Nothing
+   * else is picked or signed until `store` returned or threw.
+   */
+  write<T>(pick: () => readonly Ending[], store: (signed: readonly SignedEnding[]) => T): Promise<T> {
     const turn = this.lane.then(async () => {
       const atMs = this.wallMs();
       const signed: SignedEnding[] = [];
       let head = this.journal.receiptHead();
-      for (const ending of endings) {
+      for (const ending of pick()) {
         const claims = receiptClaims(this.frame(), head, ending.job, ending.verdict, atMs);
         const jws = await signReceipt(this.key, claims);
         head = { seq: claims.seq, sha256: sha256Of(jws) };

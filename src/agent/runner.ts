@@ -1,7 +1,6 @@
-import { rmSync } from "node:fs";
 import { join } from "node:path";
 import { MessageChannel, type MessagePort } from "node:worker_threads";
-import { asFault, type Fault, isFault, reasonOf } from "../fault/fault.ts";
+import { asFault, type Fault, invariant, isFault, reasonOf } from "../fault/fault.ts";
 import {
   type JobReport,
   JobReportSchema,
@@ -11,10 +10,12 @@ import {
 } from "../protocol/execution.ts";
 import type { BlobRef } from "../protocol/job.ts";
 import { parseValue } from "../protocol/json.ts";
+import { removeTree } from "../sandbox/remove-tree.ts";
 import type { Log } from "./agent-log.ts";
-import type { Clock, Timers } from "./clock.ts";
+import { type Clock, pause, type Timers } from "./clock.ts";
 import { ensurePrivateDirectory } from "./durable-file.ts";
-import type { JobRow, Journal } from "./journal.ts";
+import type { JobRow } from "./job-row.ts";
+import type { Journal } from "./journal.ts";
 import type { WorkerPool } from "./pool.ts";
 import { type ReceiptWriter, storeEnding } from "./receipts.ts";
 import { type Verdict, verdictOfRun } from "./verdict.ts";
@@ -38,9 +39,16 @@ export interface RunnerDeps {
 
 interface Run {
   readonly row: JobRow;
+  /** Ends the worker's thread, whatever it does. */
   readonly abort: AbortController;
+  /** Ends the fetching of inputs; aborted as soon as the run is asked to stop. */
+  readonly inputs: AbortController;
   readonly port: MessagePort;
   stop: StopCause | null;
+  /** Boot-clock time at which the worker's thread is ended. */
+  abortAtBootMs: number;
+  /** The worker is done; what is left is to write down how it ended, and no stop reaches that. */
+  ended: boolean;
   readonly timers: (() => void)[];
 }
 
@@ -49,6 +57,8 @@ const STOP_GRACE_MS = 5_000;
 /** A worker that does not answer a stop within the grace and this is ended with its thread. */
 const WORKER_ANSWER_MS = 5_000;
 const STORE_RETRY_MS = [200, 1_000, 5_000, 15_000] as const;
+/** Waits between tries to fetch an input, the last one again and again until the deadline. */
+const FETCH_RETRY_MS = [1_000, 5_000, 15_000, 30_000, 60_000] as const;
 
 /** Runs leased attempts, one worker thread each, and writes down how they ended. */
 export class Runner {
@@ -74,7 +84,16 @@ export class Runner {
     journal.markStarted(row, clock.wallMs());
     log("info", "job.started", { job: row.jti, attempt: row.attempt, kind: row.claims.kind });
     const { port1, port2 } = new MessageChannel();
-    const run: Run = { row, abort: new AbortController(), port: port1, stop: null, timers: [] };
+    const run: Run = {
+      row,
+      abort: new AbortController(),
+      inputs: new AbortController(),
+      port: port1,
+      stop: null,
+      abortAtBootMs: Number.POSITIVE_INFINITY,
+      ended: false,
+      timers: [],
+    };
     this.runs.set(keyOf(row), run);
     port1.on("message", (message: unknown) => this.onMessage(row, message));
     const limitMs = row.claims.limits.timeout_s * 1000;
@@ -85,17 +104,20 @@ export class Runner {
     this.settled.add(done);
   }
 
-  /** Asks a run to end. The first cause stands; asking again with another only shortens the grace. */
+  /** Asks a run to end. The first cause stands; asking again can only shorten the grace. */
   stop(jti: string, attempt: number, cause: StopCause, graceMs = STOP_GRACE_MS): void {
     const run = this.runs.get(`${jti}/${attempt}`);
-    if (!run) return;
-    const { journal, timers, log } = this.deps;
+    if (!run || run.ended) return;
+    const { clock, timers, log } = this.deps;
     if (run.stop === null) {
       run.stop = cause;
       log("info", "job.stopping", { job: jti, attempt, cause });
-      const current = journal.job(jti, attempt);
-      if (current) journal.advance(current, "stop");
+      this.noteStop(run.row);
+      run.inputs.abort();
     }
+    const abortAtBootMs = clock.bootMs() + graceMs + WORKER_ANSWER_MS;
+    if (abortAtBootMs >= run.abortAtBootMs) return;
+    run.abortAtBootMs = abortAtBootMs;
     const message: StopMessage = { type: "stop", cause: run.stop, grace_ms: graceMs };
     run.port.postMessage(message);
     run.timers.push(timers.after(graceMs + WORKER_ANSWER_MS, () => run.abort.abort()));
@@ -112,6 +134,7 @@ export class Runner {
 
   private async execute(run: Run, workerPort: MessagePort): Promise<void> {
     const verdict = await this.verdict(run, workerPort);
+    run.ended = true;
     for (const forget of run.timers) forget();
     run.port.close();
     await this.finish(run.row, verdict);
@@ -123,20 +146,33 @@ export class Runner {
     const attemptDir = join(this.deps.workDir, `${run.row.jti}.${run.row.attempt}`);
     try {
       const blobs = await this.prepare(run, attemptDir);
+      if (run.stop !== null) return verdictOfRun(null, run.stop);
       const report = await this.runOnPool(run, workerPort, attemptDir, blobs);
       return verdictOfRun(report, run.stop);
     } catch (error) {
       const why = asFault(error);
-      if (run.stop !== null) return verdictOfRun(null, run.stop);
+      if (run.stop !== null) return { ...verdictOfRun(null, run.stop), detail: why.message };
       this.deps.log("error", "job.broken", { job: run.row.jti, code: why.code, why: why.message });
       return brokenBy(why);
     } finally {
-      this.clean(attemptDir);
+      await this.clean(attemptDir);
+    }
+  }
+
+  /** Writes down that a run is being stopped. The stop itself does not hang on it: a full disk must not keep a job alive. */
+  private noteStop(row: JobRow): void {
+    const { journal, log } = this.deps;
+    try {
+      const current = journal.job(row.jti, row.attempt);
+      if (current) journal.advance(current, "stop");
+    } catch (error) {
+      if (!isFault(error)) throw error;
+      log("warn", "job.stop_unstored", { job: row.jti, code: error.code, why: error.message });
     }
   }
 
   private async prepare(run: Run, attemptDir: string): Promise<{ name: string; path: string }[]> {
-    rmSync(attemptDir, { recursive: true, force: true });
+    await this.clean(attemptDir);
     ensurePrivateDirectory(attemptDir);
     const inputs = join(attemptDir, "inputs");
     ensurePrivateDirectory(inputs);
@@ -144,10 +180,34 @@ export class Runner {
     const blobs: { name: string; path: string }[] = [];
     for (const blob of run.row.claims.blobs ?? []) {
       const path = join(inputs, blob.name);
-      await this.deps.fetchBlob(blob, path, run.abort.signal);
+      await this.fetch(run, blob, path);
       blobs.push({ name: blob.name, path });
     }
     return blobs;
+  }
+
+  /** Fetches one input, again and again while what is in the way may pass, until the run is asked to stop. */
+  private async fetch(run: Run, blob: BlobRef, path: string): Promise<void> {
+    const { timers, log, fetchBlob } = this.deps;
+    const { signal } = run.inputs;
+    let last: Fault | null = null;
+    for (let tries = 0; ; tries++) {
+      try {
+        return await fetchBlob(blob, path, signal);
+      } catch (error) {
+        if (signal.aborted && last !== null) throw last;
+        if (signal.aborted || !isFault(error) || error.retry === "never") throw error;
+        last = error;
+        log("warn", "blob.unfetched", {
+          job: run.row.jti,
+          blob: blob.name,
+          code: error.code,
+          why: error.message,
+        });
+        await pause(timers, retryMs(FETCH_RETRY_MS, tries), signal);
+        if (signal.aborted) throw last;
+      }
+    }
   }
 
   /** The worker's report, or null when its thread was ended or died. */
@@ -158,7 +218,7 @@ export class Runner {
     blobs: { name: string; path: string }[],
   ): Promise<JobReport | null> {
     const { row } = run;
-    if (!row.grant) throw new Error("a started job has a grant");
+    invariant(row.grant, "a started job has a grant");
     const { tools, pool, log } = this.deps;
     const task = {
       jti: row.jti,
@@ -186,15 +246,18 @@ export class Runner {
   private async finish(row: JobRow, verdict: Verdict): Promise<void> {
     const { journal, receipts, log, timers } = this.deps;
     for (let tries = 0; ; tries++) {
-      const current = journal.job(row.jti, row.attempt) ?? row;
       try {
-        await receipts.write([{ job: current, verdict }], ([ending]) => {
-          if (!ending) return;
-          journal.atomically(() => {
-            journal.advance(current, "end");
-            storeEnding(journal, ending);
-          });
-        });
+        await receipts.write(
+          () => [{ job: journal.job(row.jti, row.attempt) ?? row, verdict }],
+          ([ending]) => {
+            const current = journal.job(row.jti, row.attempt);
+            if (!ending || !current) return;
+            journal.atomically(() => {
+              journal.advance(current, "end");
+              storeEnding(journal, ending);
+            });
+          },
+        );
         log("info", "job.finished", {
           job: row.jti,
           attempt: row.attempt,
@@ -205,8 +268,7 @@ export class Runner {
       } catch (error) {
         if (!isFault(error)) throw error;
         log("error", "job.outcome_unstored", { job: row.jti, code: error.code, why: error.message });
-        const wait = STORE_RETRY_MS[Math.min(tries, STORE_RETRY_MS.length - 1)] ?? 15_000;
-        await new Promise<void>((resolve) => timers.after(wait, resolve));
+        await pause(timers, retryMs(STORE_RETRY_MS, tries));
       }
     }
   }
@@ -217,14 +279,15 @@ export class Runner {
     try {
       this.deps.journal.markStep(row.jti, row.attempt, progress.value.step, progress.value.at);
     } catch (error) {
-      this.deps.log("warn", "job.step_unstored", { job: row.jti, why: reasonOf(error) }); // the outcome does not hang on it
+      if (!isFault(error)) throw error; // the outcome does not hang on a step
+      this.deps.log("warn", "job.step_unstored", { job: row.jti, code: error.code, why: error.message });
     }
     this.deps.log("info", "job.step", { job: row.jti, attempt: row.attempt, step: progress.value.step });
   }
 
-  private clean(attemptDir: string): void {
+  private async clean(attemptDir: string): Promise<void> {
     try {
-      rmSync(attemptDir, { recursive: true, force: true });
+      await removeTree(attemptDir);
     } catch (error) {
       this.deps.log("warn", "work.unremovable", { path: attemptDir, why: reasonOf(error) }); // swept again at the next start
     }
@@ -232,6 +295,10 @@ export class Runner {
 }
 
 const keyOf = (row: { readonly jti: string; readonly attempt: number }) => `${row.jti}/${row.attempt}`;
+
+/** The wait before try `tries` + 1; the last one of the list from then on. */
+const retryMs = (waits: readonly number[], tries: number): number =>
+  waits[Math.min(tries, waits.length - 1)] ?? 0;
 
 /** An attempt whose surroundings failed before a worker could say anything. */
 function brokenBy(why: Fault): Verdict {

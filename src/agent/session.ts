@@ -31,8 +31,10 @@ export type SessionRequest = Omit<WireRequest, "url" | "headers"> & {
 /** Sends requests as this agent: bearer bound to the key, a fresh DPoP proof on each (RFC 9449). */
 export interface Session {
   send(request: SessionRequest): Promise<WireReply>;
-  /** Headers that authorise one request, for callers that stream; at most one retry is theirs. */
-  authorize(method: string, path: string): Promise<Record<string, string>>;
+  /** Headers that authorise one request, for callers that stream. They hand what came of it to `learn`. */
+  authorize(method: string, path: string, signal?: AbortSignal): Promise<Record<string, string>>;
+  /** Learns from the refusal of an authorised request (nonce, clock, a bearer the server no longer takes). */
+  learn(why: Fault): void;
   /** Last seen difference between the Control Plane's clock and ours in ms (theirs minus ours); null before a reply. */
   clockOffsetMs(): number | null;
 }
@@ -45,6 +47,7 @@ export const openSession = (deps: SessionDeps): Session => new AgentSession(deps
 
 class AgentSession implements Session {
   private bearer: BearerFile | null;
+  private asking: Promise<string> | null = null;
   private nonce: string | undefined;
   private offsetMs: number | null = null;
   private readonly deps: SessionDeps;
@@ -56,19 +59,36 @@ class AgentSession implements Session {
 
   async send({ path, ...request }: SessionRequest): Promise<WireReply> {
     const wire: WireRequest = { ...request, url: this.urlOf(path), headers: request.headers ?? {} };
+    const once = async () => {
+      const token = await this.accessToken(request.signal);
+      return await this.withNonce(async () => wire, token);
+    };
     try {
-      return await this.withNonce(wire, await this.accessToken());
+      return await once();
     } catch (error) {
-      if (!isFault(error) || refusalOf(error)?.problem !== "BEARER_INVALID") throw error;
-      this.bearer = null; // the server forgot it or changed its key: one fresh token, one more try
-      return await this.withNonce(wire, await this.accessToken());
+      if (problemOf(error) !== "BEARER_INVALID") throw told(error, this.offsetMs);
+    }
+    try {
+      return await once(); // the server forgot the token or changed its key: one fresh one, one more try
+    } catch (error) {
+      throw told(error, this.offsetMs);
     }
   }
 
-  async authorize(method: string, path: string): Promise<Record<string, string>> {
-    const token = await this.accessToken();
-    const dpop = await this.proof(method, this.urlOf(path), undefined, token);
-    return { authorization: `DPoP ${token}`, dpop };
+  async authorize(method: string, path: string, signal?: AbortSignal): Promise<Record<string, string>> {
+    try {
+      const token = await this.accessToken(signal);
+      return await this.credentials({ method, url: this.urlOf(path) }, token);
+    } catch (error) {
+      throw told(error, this.offsetMs);
+    }
+  }
+
+  learn(why: Fault): void {
+    const refusal = refusalOf(why);
+    if (refusal === null) return;
+    this.hear(refusal.headers);
+    if (refusal.problem === "BEARER_INVALID") this.bearer = null;
   }
 
   clockOffsetMs(): number | null {
@@ -83,13 +103,11 @@ class AgentSession implements Session {
     return Math.floor(this.deps.clock.wallMs() / 1000);
   }
 
-  private proof(
-    method: string,
-    url: string,
-    body: Uint8Array | undefined,
+  private async credentials(
+    { method, url, body }: { method: string; url: string; body?: Uint8Array },
     token: string | undefined,
-  ): Promise<string> {
-    return makeProof(this.deps.identity, {
+  ): Promise<Record<string, string>> {
+    const dpop = await makeProof(this.deps.identity, {
       method,
       url: url.split("?")[0] ?? url,
       ...(body === undefined ? {} : { body }),
@@ -98,50 +116,68 @@ class AgentSession implements Session {
       jti: newNonce(this.deps.random),
       nowS: this.nowS(),
     });
+    return { dpop, ...(token === undefined ? {} : { authorization: `DPoP ${token}` }) };
   }
 
   /** One immediate retry when the server asks for its nonce (RFC 9449 section 8). */
-  private async withNonce(request: WireRequest, token: string | undefined): Promise<WireReply> {
+  private async withNonce(make: () => Promise<WireRequest>, token: string | undefined): Promise<WireReply> {
     try {
-      return await this.attempt(request, token);
+      return await this.attempt(await make(), token);
     } catch (error) {
-      if (!isFault(error) || refusalOf(error)?.problem !== "USE_DPOP_NONCE") throw told(error, this.offsetMs);
+      if (problemOf(error) !== "USE_DPOP_NONCE") throw error;
     }
-    try {
-      return await this.attempt(request, token);
-    } catch (error) {
-      throw told(error, this.offsetMs);
-    }
+    return await this.attempt(await make(), token);
   }
 
   /** Sends once and learns nonce and clock from whatever comes back. */
   private async attempt(request: WireRequest, token: string | undefined): Promise<WireReply> {
-    const headers = {
-      ...request.headers,
-      dpop: await this.proof(request.method, request.url, request.body, token),
-      ...(token === undefined ? {} : { authorization: `DPoP ${token}` }),
-    };
+    const headers = { ...request.headers, ...(await this.credentials(request, token)) };
     try {
       const reply = await this.deps.transport({ ...request, headers });
-      this.learn(reply.headers);
+      this.hear(reply.headers);
       return reply;
     } catch (error) {
-      const refusal = isFault(error) ? refusalOf(error) : null;
-      if (refusal) this.learn(refusal.headers);
+      // The token is dropped only while it is still the one refused: another request may have fetched a newer one.
+      if (isFault(error) && (problemOf(error) !== "BEARER_INVALID" || this.bearer?.access_token === token)) {
+        this.learn(error);
+      }
       throw error;
     }
   }
 
-  private learn(headers: Headers): void {
+  private hear(headers: Headers): void {
     this.nonce = headers.get("dpop-nonce") ?? this.nonce;
     const date = Date.parse(headers.get("date") ?? "");
     if (!Number.isNaN(date)) this.offsetMs = date - this.deps.clock.wallMs();
   }
 
-  private async accessToken(): Promise<string> {
+  /** The token in use, or a fresh one; requests that want one at the same time share the asking. */
+  private async accessToken(signal: AbortSignal | undefined): Promise<string> {
     if (this.bearer && this.bearer.expires_at_s > this.nowS() + REFRESH_BEFORE_S)
       return this.bearer.access_token;
+    this.asking ??= this.askForToken(signal).finally(() => {
+      this.asking = null;
+    });
+    return await this.asking;
+  }
+
+  private async askForToken(signal: AbortSignal | undefined): Promise<string> {
     const url = this.urlOf(ROUTES.token);
+    const reply = await this.withNonce(async () => await this.tokenRequest(url, signal), undefined);
+    const parsed = parseDocument(reply.body, TokenReplySchema);
+    if (!parsed.ok) throw fault("WIRE_REPLY_MALFORMED", { url, why: `${parsed.path}: ${parsed.why}` });
+    const { access_token, expires_in } = parsed.value;
+    this.bearer = { format: STATE_FORMAT, access_token, expires_at_s: this.nowS() + expires_in };
+    try {
+      this.deps.saveBearer(this.bearer);
+    } catch (error) {
+      if (!isFault(error)) throw error; // the file spares the next start a request, no more
+    }
+    return access_token;
+  }
+
+  /** A client assertion is good for one request, so each try carries its own. */
+  private async tokenRequest(url: string, signal: AbortSignal | undefined): Promise<WireRequest> {
     const assertion = await makeAssertion(this.deps.identity, {
       agentId: this.deps.agentId,
       audience: url,
@@ -153,35 +189,26 @@ class AgentSession implements Session {
       client_assertion_type: CLIENT_ASSERTION_TYPE,
       client_assertion: assertion,
     });
-    const reply = await this.withNonce(
-      {
-        method: "POST",
-        url,
-        headers: { "content-type": "application/x-www-form-urlencoded" },
-        body: new TextEncoder().encode(form.toString()),
-        maxReplyBytes: LIMITS.SMALL_JWS_BYTES,
-        accept: "application/json",
-      },
-      undefined,
-    );
-    const parsed = parseDocument(reply.body, TokenReplySchema);
-    if (!parsed.ok) throw fault("WIRE_REPLY_MALFORMED", { url, why: `${parsed.path}: ${parsed.why}` });
-    const { access_token, expires_in } = parsed.value;
-    this.bearer = { format: STATE_FORMAT, access_token, expires_at_s: this.nowS() + expires_in };
-    this.deps.saveBearer(this.bearer);
-    return access_token;
+    return {
+      method: "POST",
+      url,
+      headers: { "content-type": "application/x-www-form-urlencoded" },
+      body: new TextEncoder().encode(form.toString()),
+      maxReplyBytes: LIMITS.SMALL_JWS_BYTES,
+      accept: "application/json",
+      ...(signal === undefined ? {} : { signal }),
+    };
   }
 }
 
-/** A refused proof with a clock far off is told as what it is: the clock. */
+const problemOf = (error: unknown): string | null =>
+  isFault(error) ? (refusalOf(error)?.problem ?? null) : null;
+
+/** A refused credential while the clocks are far apart is told as what it is: the clock. */
 function told(error: unknown, offsetMs: number | null): unknown {
-  if (!isFault(error)) return error;
-  const problem = refusalOf(error)?.problem;
+  const problem = problemOf(error);
   const timely =
     problem === "DPOP_INVALID" || problem === "BEARER_INVALID" || problem === "API_UNAUTHENTICATED";
   if (!timely || offsetMs === null || Math.abs(offsetMs) < SKEW_TOLD_MS) return error;
-  return skewFault(error, offsetMs);
+  return fault("WIRE_CLOCK_SKEW", { seconds: Math.round(Math.abs(offsetMs) / 1000) }, error);
 }
-
-const skewFault = (cause: Fault, offsetMs: number): Fault =>
-  fault("WIRE_CLOCK_SKEW", { seconds: Math.round(Math.abs(offsetMs) / 1000) }, cause);

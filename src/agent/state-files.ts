@@ -1,6 +1,7 @@
+import { existsSync } from "node:fs";
 import { join } from "node:path";
 import * as v from "valibot";
-import { fault } from "../fault/fault.ts";
+import { fault, isFault } from "../fault/fault.ts";
 import { AgentIdSchema } from "../protocol/ids.ts";
 import { parseDocument } from "../protocol/json.ts";
 import { LIMITS } from "../protocol/limits.ts";
@@ -81,11 +82,14 @@ export const readFingerprintFile = (dir: string): Fingerprint | null =>
 export const writeFingerprintFile = (dir: string, fingerprint: Fingerprint): void =>
   writeJson(statePaths(dir).fingerprint, fingerprint);
 
-/** The bearer token is a cache: anything unreadable in it counts as absent. */
+/** The bearer token is a cache: anything unreadable in it, or in its place, counts as absent. */
 export function readBearerFile(dir: string): BearerFile | null {
-  const bytes = readSmallFile(statePaths(dir).bearer, LIMITS.SMALL_JWS_BYTES * 2);
-  const parsed = bytes === null ? null : parseDocument(bytes, BearerFileSchema);
-  return parsed?.ok ? parsed.value : null;
+  try {
+    return readJson(statePaths(dir).bearer, BearerFileSchema);
+  } catch (error) {
+    if (isFault(error)) return null;
+    throw error;
+  }
 }
 export const writeBearerFile = (dir: string, file: BearerFile): void =>
   writeJson(statePaths(dir).bearer, file);
@@ -110,8 +114,11 @@ export async function readKeyPair(
 ): Promise<KeyPair | null> {
   const paths = statePaths(dir);
   const identityPath = which === "current" ? paths.identityKey : paths.nextIdentityKey;
-  const sealingPath = which === "current" ? paths.sealingKey : paths.nextSealingKey;
   const identity = readPem(identityPath);
+  // Next keys are made sealing key first and come into use in that order: an identity key that waits alone has its
+  // partner in use already.
+  const promoted = which === "next" && identity !== null && !existsSync(paths.nextSealingKey);
+  const sealingPath = which === "current" || promoted ? paths.sealingKey : paths.nextSealingKey;
   const sealing = readPem(sealingPath);
   if (identity === null && sealing === null) return null;
   if (identity === null) throw fault("KEYPAIR_INVALID", { path: identityPath, why: "it is missing" });

@@ -9,8 +9,9 @@ import { boundedInterval } from "./beat.ts";
 import type { Directories } from "./directories.ts";
 import { checkPrivateDirectory } from "./durable-file.ts";
 import { type Identity, loadIdentity } from "./identity.ts";
+import type { JobRow } from "./job-row.ts";
 import { IN_FLIGHT } from "./job-table.ts";
-import { type JobRow, Journal } from "./journal.ts";
+import { Journal } from "./journal.ts";
 import { lockHeld } from "./lock.ts";
 import { statePaths } from "./state-files.ts";
 

@@ -84,17 +84,10 @@ export type OpenStream = (request: StreamRequest) => Promise<ReadableStream<Uint
 const PROBLEM_BYTES_MAX = 16_384;
 
 /** The real one. Throws WIRE_* faults until the headers are there; later cuts surface from the stream. */
-export const openHttpStream: OpenStream = async ({ url, accept, headers, signal }) => {
-  const request: WireRequest = {
-    method: "GET",
-    url,
-    headers,
-    maxReplyBytes: PROBLEM_BYTES_MAX,
-    accept: "application/json",
-  };
-  let response: Response;
+export const openHttpStream: OpenStream = async (request) => {
+  const { url, accept, headers, signal } = request;
   try {
-    response = await ofetch.raw(url, {
+    const response = await ofetch.raw(url, {
       headers: { accept, ...headers },
       redirect: "manual",
       retry: 0,
@@ -102,22 +95,27 @@ export const openHttpStream: OpenStream = async ({ url, accept, headers, signal 
       ignoreResponseError: true,
       signal,
     });
+    return await openStreamResponse(request, response);
   } catch (error) {
-    throw networkFault(url, error, false);
+    throw isFault(error) ? error : networkFault(url, error, false);
   }
-  if (response.status === 200 && mediaType(response) === accept && response.body) return response.body;
-  const body = await readBody(response.body, request);
-  if (response.status >= 400) throw refusalFault(url, response, body);
-  throw fault("WIRE_NOT_CONTROL_PLANE", {
-    url,
-    status: response.status,
-    what: describe(mediaType(response), body),
-  });
 };
+
+/** The stream of a response that is one, else the fault it stands for. */
+export async function openStreamResponse(
+  { url, accept }: StreamRequest,
+  response: Response,
+): Promise<ReadableStream<Uint8Array>> {
+  if (response.status === 200 && mediaType(response) === accept && response.body) return response.body;
+  const body = await readBody(response.body, { url, maxReplyBytes: PROBLEM_BYTES_MAX });
+  if (response.status >= 400) throw refusalFault(url, response, body);
+  const what = describe(mediaType(response), body);
+  throw fault("WIRE_NOT_CONTROL_PLANE", { url, status: response.status, what });
+}
 
 async function readBody(
   stream: ReadableStream<Uint8Array> | null,
-  request: WireRequest,
+  request: Pick<WireRequest, "url" | "maxReplyBytes">,
 ): Promise<Uint8Array> {
   if (stream === null) return new Uint8Array();
   const chunks: Uint8Array[] = [];
@@ -152,12 +150,7 @@ function refusalFault(url: string, response: Response, body: Uint8Array): Fault 
   return made;
 }
 
-function statusFault(
-  url: string,
-  response: Response,
-  body: Uint8Array,
-  problem: Problem | null,
-): Fault {
+function statusFault(url: string, response: Response, body: Uint8Array, problem: Problem | null): Fault {
   const { status } = response;
   if (status === 429 || (status === 503 && response.headers.has("retry-after"))) {
     return fault("WIRE_RATE_LIMITED", { url, seconds: retryAfterSeconds(response.headers) });
@@ -169,7 +162,8 @@ function statusFault(
     return fault("WIRE_NOT_CONTROL_PLANE", { url, status, what: describe(mediaType(response), body) });
   }
   const seconds = problem.params?.["seconds"];
-  if (problem.code === "WIRE_CLOCK_SKEW" && seconds !== undefined) return fault("WIRE_CLOCK_SKEW", { seconds });
+  if (problem.code === "WIRE_CLOCK_SKEW" && seconds !== undefined)
+    return fault("WIRE_CLOCK_SKEW", { seconds });
   if (status === 401) return fault("WIRE_UNAUTHORIZED", { url, why: problem.detail });
   if (status >= 500) return fault("WIRE_SERVER_ERROR", { url, status });
   return fault("WIRE_REFUSED", { url, why: problem.detail, remedy: problem.remedy });

@@ -1,9 +1,11 @@
 import type { Fault } from "../fault/fault.ts";
 import type { JobReport, StopCause } from "../protocol/execution.ts";
 import type { AgentId, JobId, Sha256 } from "../protocol/ids.ts";
-import type { Outcome, Reason } from "../protocol/outcome.ts";
+import { LIMITS } from "../protocol/limits.ts";
+import type { Outcome, Reason, TestRunResult } from "../protocol/outcome.ts";
 import type { ReceiptClaims } from "../protocol/receipt.ts";
-import type { JobRow } from "./journal.ts";
+import type { JobRow } from "./job-row.ts";
+import { wellFormed } from "./well-formed.ts";
 
 /** How one attempt ended, before it is written into a receipt. */
 export interface Verdict {
@@ -24,16 +26,18 @@ const STOPPED: Readonly<Record<StopCause, { outcome: Outcome; reason: Reason }>>
 
 /**
  * The outcome of a run. A job that ended by itself before the stop reached it keeps its own end; one that was stopped
- * is named after the cause the agent knows, never after what the worker says; a worker that died without a report and
- * without a cause is our failure, not the tests'.
+ * is named after the cause the agent knows, not after what the worker says. Only a deadline is believed of a worker,
+ * which counts it as well; one that ended without any cause is our failure, not the tests'.
  */
 export function verdictOfRun(report: JobReport | null, stop: StopCause | null): Verdict {
   if (report && report.end !== "stopped") {
     return { outcome: report.end, reason: report.reason, detail: report.detail, report, refusal: null };
   }
-  const cause = stop ?? report?.stop_cause ?? null;
+  const cause = stop ?? (report?.stop_cause === "deadline" ? "deadline" : null);
   if (cause !== null) return { ...STOPPED[cause], detail: report?.detail ?? null, report, refusal: null };
-  const detail = "The worker that ran the job ended without a report";
+  const detail = report
+    ? "The worker that ran the job stopped it, and the agent had not asked it to"
+    : "The worker that ran the job ended without a report";
   return { outcome: "failed", reason: "worker_died", detail, report, refusal: null };
 }
 
@@ -74,7 +78,7 @@ export function receiptClaims(
   nowMs: number,
 ): ReceiptClaims {
   const { report, refusal } = verdict;
-  return {
+  return wellFormed({
     v: 1,
     iss: frame.agentId,
     seq: head.seq + 1,
@@ -97,10 +101,38 @@ export function receiptClaims(
     started_at: job.startedAt,
     finished_at: nowMs,
     host: { hostname: frame.hostname, agent_version: frame.version },
-    sandbox: report && { layers: report.layers },
+    sandbox: report && { layers: report.layers.map((layer) => layer.slice(0, LAYER_CHARS_MAX)) },
     usage: report?.usage ?? null,
-    result: report?.result ?? null,
+    result: report?.result ? fitted(report.result) : null,
     log: report?.log ?? null,
     survivors: report?.survivors ?? null,
-  };
+  });
 }
+
+const LAYER_CHARS_MAX = 64;
+
+/** A result too large for the wire loses its lists, the least needed first, and never its totals or exit status. */
+function fitted(result: TestRunResult): TestRunResult {
+  const { tail: _, ...short } = result;
+  const cuts: TestRunResult[] = [
+    result,
+    { ...result, tests: [], lists_cut: true },
+    { ...short, tests: [], lists_cut: true },
+    { ...short, tests: [], failing: [], lists_cut: true },
+    { ...short, tests: [], failing: [], steps: [], lists_cut: true },
+  ];
+  const fits = (cut: TestRunResult) => Buffer.byteLength(JSON.stringify(cut)) <= LIMITS.RESULT_BYTES;
+  return cuts.find(fits) ?? { ...EMPTY_RESULT, exit_code: result.exit_code, totals: result.totals };
+}
+
+const EMPTY_RESULT: TestRunResult = {
+  kind: "test.run",
+  format: null,
+  exit_code: null,
+  commit: null,
+  totals: null,
+  failing: [],
+  tests: [],
+  lists_cut: true,
+  steps: [],
+};

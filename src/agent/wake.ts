@@ -2,8 +2,9 @@ import { asFault, isFault } from "../fault/fault.ts";
 import { ROUTES } from "../protocol/wire.ts";
 import type { Log } from "./agent-log.ts";
 import { backoffMs } from "./beat.ts";
-import type { Timers } from "./clock.ts";
+import { pause, type Timers } from "./clock.ts";
 import type { Session } from "./session.ts";
+import { Silence } from "./silence.ts";
 import type { OpenStream } from "./transport.ts";
 
 export interface WakeDeps {
@@ -28,34 +29,34 @@ const LINE_BYTES_MAX = 4_096;
 export async function listenForWake(deps: WakeDeps, signal: AbortSignal): Promise<void> {
   let failures = 0;
   while (!signal.aborted) {
+    let atLeastMs = 0;
     try {
       await listenOnce(deps, signal, () => {
         failures = 0;
       });
-      failures += 1; // closed by the server: with the bearer's end, or for a shutdown
     } catch (error) {
       if (signal.aborted) return;
-      failures += 1;
-      const { code, message } = asFault(error);
-      deps.log("debug", "wake.lost", { code: isFault(error) ? code : "stream", why: message });
+      const why = asFault(error);
+      if (isFault(error)) deps.session.learn(error);
+      if (why.code === "WIRE_RATE_LIMITED") atLeastMs = Number(why.params["seconds"]) * 1000;
+      deps.log("debug", "wake.lost", { code: isFault(error) ? why.code : "stream", why: why.message });
     }
-    await pause(deps.timers, backoffMs(failures, deps.random01()), signal);
+    failures += 1; // also when the server closed it: with the bearer's end, or for a shutdown
+    await pause(deps.timers, backoffMs(failures, deps.random01(), atLeastMs), signal);
   }
 }
 
 async function listenOnce(deps: WakeDeps, outer: AbortSignal, alive: () => void): Promise<void> {
   const url = new URL(ROUTES.wake, deps.url).href;
-  const silence = new AbortController();
+  const silence = new Silence(deps.timers, SILENCE_MS);
   const signal = AbortSignal.any([outer, silence.signal]);
-  let forget = deps.timers.after(SILENCE_MS, () => silence.abort());
   try {
-    const headers = await deps.session.authorize("GET", ROUTES.wake);
+    const headers = await deps.session.authorize("GET", ROUTES.wake, signal);
     const stream = await deps.openStream({ url, accept: "text/event-stream", headers, signal });
     let rest = "";
     const decoder = new TextDecoder();
     for await (const chunk of stream) {
-      forget();
-      forget = deps.timers.after(SILENCE_MS, () => silence.abort());
+      silence.broken();
       alive();
       rest += decoder.decode(chunk, { stream: true });
       const lines = rest.split("\n");
@@ -63,21 +64,6 @@ async function listenOnce(deps: WakeDeps, outer: AbortSignal, alive: () => void)
       if (lines.some((line) => line.trimEnd() === "event: beat")) deps.onWake();
     }
   } finally {
-    forget();
-    silence.abort();
+    silence.end();
   }
-}
-
-function pause(timers: Timers, ms: number, signal: AbortSignal): Promise<void> {
-  return new Promise((resolve) => {
-    const forget = timers.after(ms, () => {
-      signal.removeEventListener("abort", end);
-      resolve();
-    });
-    const end = () => {
-      forget();
-      resolve();
-    };
-    signal.addEventListener("abort", end, { once: true });
-  });
 }

@@ -16,7 +16,7 @@ export const AGENTINA: Program = {
     {
       kind: "command",
       name: "run",
-      summary: "Run the agent: beat, take signed jobs, run them, report",
+      summary: "Run the agent: take signed jobs, hold them to their scope",
       load: async () => (await import("./commands/run.ts")).runCommand,
     },
     {

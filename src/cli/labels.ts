@@ -11,7 +11,9 @@ export function parseLabels(words: readonly string[], command: string): Readonly
     const [, key, value] = /^([^=]*)=(.*)$/s.exec(word) ?? [];
     if (key === undefined || value === undefined) throw refuse(word, "it is not KEY=VALUE");
     if (labels.has(key)) throw refuse(word, `the key "${key}" is given twice`);
-    if (!v.is(LabelsSchema, { [key]: value })) {
+    const alone = v.safeParse(LabelsSchema, { [key]: value });
+    // The library leaves names of Object.prototype out of a record in silence.
+    if (!alone.success || !Object.hasOwn(alone.output, key)) {
       throw refuse(word, "keys are lower-case words, values one line of at most 128 characters");
     }
     labels.set(key, value);

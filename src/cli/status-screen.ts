@@ -1,9 +1,19 @@
+import type { LoadedPolicy } from "../agent/policy-file.ts";
 import type { StatusView } from "../agent/status.ts";
 import { printable } from "../fault/fault.ts";
+import type { HostCapabilities } from "../sandbox/probe.ts";
 import { style } from "../terminal/output.ts";
 
 /** What `agentina status` shows: the agent's own view, and what the command found out beside it. */
 export interface StatusReport extends StatusView {
+  /** The policy in force; null when there is none or it cannot be used, which a finding explains. */
+  readonly policy: {
+    readonly path: string;
+    readonly sha256: string;
+    readonly owner: LoadedPolicy["owner"];
+  } | null;
+  /** What this host can hold a job to. */
+  readonly host: Pick<HostCapabilities, "kinds" | "layers" | "limits"> & { readonly sandbox: boolean };
   readonly bundle: { readonly verdict: string; readonly why: string | null };
 }
 
@@ -37,10 +47,22 @@ function agentRows(report: StatusReport, nowMs: number): readonly Row[] {
     report.undelivered_receipts === 0
       ? null
       : ["Receipts", `${report.undelivered_receipts} not delivered yet`],
+    policyRow(report),
+    ["Sandbox", sandboxed(report.host)],
     ["Version", report.version],
     ["Bundle", `${report.bundle.verdict}${report.bundle.why === null ? "" : ` (${report.bundle.why})`}`],
   ];
   return rows.filter((row) => row !== null);
+}
+
+function policyRow({ policy }: StatusReport): Row {
+  if (policy === null) return ["Policy", "none in force: no job runs"];
+  return ["Policy", policy.owner === "self" ? `${policy.path} (self-owned)` : policy.path];
+}
+
+function sandboxed({ sandbox, layers, limits }: StatusReport["host"]): string {
+  if (!sandbox) return "cannot be made here: no job runs";
+  return `${layers.join(", ")}; limits ${limits === "weak" ? "weak (no cgroup)" : "by cgroup"}`;
 }
 
 const waiting = (position: number | undefined): string =>

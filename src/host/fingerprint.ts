@@ -12,8 +12,17 @@ const ID_CHARS = 32;
 const MACS_MAX = 64;
 
 /** What firmware says when nobody told it the truth: the same on thousands of boards. Compared without dashes. */
-const JUNK =
-  /^(0+|f+|x+|none|null|n\/a|na|unknown|uninitialized|invalid|not (specified|applicable|available|present|provided)|default string|empty|(system|base ?board|chassis|serial)[ _]?(serial[ _]?)?number|to be filled by o\.?e\.?m\.?|oem|asset.*|0?123456789.*|1234567|12345678|0{8}[0-9a-f]?0{0,23}|03000200040005000006000700080009|00020003000400050006000700080009|fefefefe.*)$/;
+const JUNK = new RegExp(
+  `^(${[
+    "0+|f+|x+|oem|none|null|n/?a|empty|unknown|invalid|uninitialized|default string",
+    "not (specified|applicable|available|present|provided)",
+    "(system |base ?board |chassis )?serial ?(number)?",
+    "to be filled by o\\.?e\\.?m\\.?",
+    "asset ?(tag|1234567890)?",
+    "0?123456789(0|abcdef)?|1234567|12345678",
+    "03000200040005000006000700080009|00020003000400050006000700080009|fefefefe.*",
+  ].join("|")})$`,
+);
 
 /** Fixed order, so that the id does not depend on how the record was put together. */
 const NAMES = Object.keys(FINGERPRINT_WEIGHTS) as readonly FingerprintComponent[];

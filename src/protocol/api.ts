@@ -37,7 +37,9 @@ export const PlanSchema = v.strictObject({
 export type Plan = v.InferOutput<typeof PlanSchema>;
 
 /** A change of the plan's numbers; what is left out stays. */
-export const PlanChangeSchema = v.partial(v.pick(PlanSchema, ["max_agents", "max_concurrent_tasks_per_agent"]));
+export const PlanChangeSchema = v.partial(
+  v.pick(PlanSchema, ["max_agents", "max_concurrent_tasks_per_agent"]),
+);
 
 export const TokenMintSchema = v.strictObject({
   label: v.optional(lineSchema(128), ""),

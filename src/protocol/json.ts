@@ -48,9 +48,30 @@ export function parseDocument<S extends v.GenericSchema>(
 /** Checks an already parsed value; the path of the first issue comes back with its text. */
 export function parseValue<S extends v.GenericSchema>(value: unknown, schema: S): Parsed<v.InferOutput<S>> {
   const result = v.safeParse(schema, value, { abortEarly: true });
-  if (result.success) return { ok: true, value: result.output };
+  if (result.success) {
+    const path = listTakenForObject(value, result.output);
+    return path === null
+      ? { ok: true, value: result.output }
+      : { ok: false, path: path || "(document)", why: "must be an object, not a list" };
+  }
   const issue = result.issues[0];
   return { ok: false, path: v.getDotPath(issue) ?? "(document)", why: issue.message };
+}
+
+/** valibot's object schemas take a list whose members would all be optional. Answers the path of the first, or null. */
+function listTakenForObject(input: unknown, output: unknown, path = ""): string | null {
+  if (input === output || typeof input !== "object" || input === null) return null;
+  if (Array.isArray(input) !== Array.isArray(output)) return path;
+  if (typeof output !== "object" || output === null) return null;
+  for (const [name, member] of Object.entries(output)) {
+    const found = listTakenForObject(
+      (input as Record<string, unknown>)[name],
+      member,
+      path ? `${path}.${name}` : name,
+    );
+    if (found !== null) return found;
+  }
+  return null;
 }
 
 const misfit = (why: string): Misfit => ({ ok: false, path: "(document)", why });

@@ -4,7 +4,7 @@ import type { FaultCode } from "../fault/registry.ts";
 import { RUNNABLE_KINDS, type RunnableKind } from "../protocol/job.ts";
 import type { Grant } from "../protocol/receipt.ts";
 import { findProgram } from "./host-programs.ts";
-import { runInSandbox } from "./run.ts";
+import { runInSandbox, type SandboxEnd } from "./run.ts";
 import { readSystemRoots } from "./system-roots.ts";
 import { LAYERS } from "./view.ts";
 
@@ -63,9 +63,23 @@ export async function probeHost(places: ProbePlaces = PLACES): Promise<HostCapab
 }
 
 const PROBE_SCRATCH_BYTES = 1_048_576;
+const PROBE_MS = 10_000;
 
 async function tryView(bwrapPath: string): Promise<Fault | null> {
-  const whole = await runInSandbox({
+  const patience = new AbortController();
+  const timer = setTimeout(() => patience.abort(), PROBE_MS);
+  const end = await runTrue(bwrapPath, patience.signal);
+  clearTimeout(timer);
+  if (end.end === "exited" && end.exit_code === 0) return null;
+  const why = end.why ?? `"true" ended with ${end.signal ?? end.exit_code ?? end.end}`;
+  if (!/namespace|uid map|gid map|Operation not permitted|Permission denied/i.test(why)) {
+    return fault("BWRAP_UNUSABLE", { path: bwrapPath, why });
+  }
+  return fault("USERNS_BLOCKED", { why, remedy: usernsRemedy(readUsernsFacts()) });
+}
+
+function runTrue(bwrapPath: string, patience: AbortSignal): Promise<SandboxEnd> {
+  return runInSandbox({
     bwrapPath,
     view: {
       systemRoots: readSystemRoots(),
@@ -78,15 +92,9 @@ async function tryView(bwrapPath: string): Promise<Fault | null> {
     },
     argv: ["true"],
     fileBytesMax: PROBE_SCRATCH_BYTES,
-    stop: null,
+    stop: { term: patience, kill: patience },
     onOutput: () => true,
   });
-  if (whole.end === "exited" && whole.exit_code === 0) return null;
-  const why = whole.why ?? `"true" ended with ${whole.signal ?? whole.exit_code}`;
-  if (!/namespace|uid map|gid map|Operation not permitted|Permission denied/i.test(why)) {
-    return fault("BWRAP_UNUSABLE", { path: bwrapPath, why });
-  }
-  return fault("USERNS_BLOCKED", { why, remedy: usernsRemedy(readUsernsFacts()) });
 }
 
 /** What the kernel says about unprivileged user namespaces; null for a file that is not there. */

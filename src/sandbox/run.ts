@@ -30,7 +30,7 @@ export interface SandboxRun {
   readonly argv: readonly string[];
   /** No file the command writes may grow beyond this. */
   readonly fileBytesMax: number;
-  readonly stop: StopSignals | null;
+  readonly stop: StopSignals;
   /** Takes output as it arrives, keeping nothing of `chunk`; false ends the run with `output_limit`. */
   readonly onOutput: (stream: "stdout" | "stderr", chunk: Uint8Array) => boolean;
 }
@@ -46,7 +46,7 @@ export interface SandboxEnd {
   readonly why: string | null;
   readonly ms: number;
   readonly usage: ProcessUsage | null;
-  /** Processes of the run alive after its end; null when nothing was started. */
+  /** Processes of the run alive after its end; null when bwrap died before it said what it started. */
   readonly survivors: number | null;
 }
 
@@ -63,7 +63,7 @@ const OPEN_FILES_HARD = 65_536;
  */
 export async function runInSandbox(run: SandboxRun): Promise<SandboxEnd> {
   const startedMs = performance.now();
-  if (run.stop?.term.aborted) return { ...NOTHING, end: "stopped" };
+  if (run.stop.term.aborted) return { ...NOTHING, end: "stopped" };
   becomeSubreaper();
   using child = tryLaunch(run);
   if ("why" in child) return { ...NOTHING, why: child.why };
@@ -87,7 +87,7 @@ const NOTHING: SandboxEnd = {
   why: null,
   ms: 0,
   usage: null,
-  survivors: null,
+  survivors: 0,
 };
 
 /** The first process of the sandbox's pid namespace: when it has ended, the kernel has ended everything below it. */
@@ -114,7 +114,7 @@ class Watch {
   }
 
   async ended(): Promise<Omit<SandboxEnd, "ms">> {
-    const { term, kill } = this.run.stop ?? NEVER;
+    const { term, kill } = this.run.stop;
     term.addEventListener("abort", this.onTerm);
     kill.addEventListener("abort", this.onKill);
     try {
@@ -273,8 +273,6 @@ const StatusSchema = v.object({
   "child-pid": v.optional(v.pipe(v.number(), v.safeInteger(), v.minValue(2))),
   "exit-code": v.optional(v.pipe(v.number(), v.safeInteger())),
 });
-
-const NEVER: StopSignals = { term: new AbortController().signal, kill: new AbortController().signal };
 
 /** Signals that end a process. bwrap, like a shell, folds them into the exit code: 128 + n. */
 const SIGNALS: Readonly<Record<number, string>> = {

@@ -66,6 +66,9 @@ export function openRealPath(path: string): number {
   throw fault("SCOPE_PATH_MISSING", { entry: path, why });
 }
 
+/** An O_PATH descriptor of a place of our own, whatever links lead there. Throws the error of node:fs. */
+export const openOwnPath = (path: string): number => openSync(path, O_PATH);
+
 /** Asked of the descriptor, not of the name: what it holds can no longer be swapped for something else. */
 function realPathProblem(path: string, fd: number): string | null {
   const stat = fstatSync(fd);

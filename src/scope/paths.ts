@@ -10,7 +10,7 @@ const GLOB = /[*?[\]{}\\]/;
  * no doubled or trailing slash, no glob characters, no white space at an end.
  */
 export function absolutePathProblem(path: string): string | null {
-  if (!path.startsWith("/")) return 'is neither absolute nor "./"';
+  if (!path.startsWith("/")) return "is not absolute";
   if (path === "/") return null;
   if (path.endsWith("/")) return "ends with a slash";
   return partsProblem(path.slice(1), path);
@@ -22,7 +22,7 @@ export function entryProblem(entry: string): string | null {
   if (entry.startsWith(WORKSPACE)) {
     return entry.endsWith("/") ? "ends with a slash" : partsProblem(entry.slice(2), entry);
   }
-  return absolutePathProblem(entry);
+  return entry.startsWith("/") ? absolutePathProblem(entry) : 'is neither absolute nor "./"';
 }
 
 function partsProblem(tail: string, whole: string): string | null {

@@ -1,4 +1,4 @@
-import { type ArgsDef, defineCommand, runCommand } from "citty";
+import type { ArgsDef } from "citty";
 import type { ExitStatus } from "../fault/exit.ts";
 import type { Terminal } from "./output.ts";
 
@@ -98,6 +98,9 @@ export function command<const S extends ArgsSpec>({ meta, args, run }: CommandSp
     meta,
     args,
     invoke: async ({ argv, many }, terminal) => {
+      // With nothing to parse, loading a parser would take as long as half the start of `version`.
+      if (argv.length === 0) return await run(valuesOf(args, defaultsOf(args), many), terminal);
+      const { defineCommand, runCommand } = await import("citty");
       const definition = defineCommand({
         meta: { description: meta.description },
         args: cittyArgs(args),
@@ -107,6 +110,12 @@ export function command<const S extends ArgsSpec>({ meta, args, run }: CommandSp
       return result as ExitStatus;
     },
   };
+}
+
+function defaultsOf(args: ArgsSpec): Readonly<Record<string, unknown>> {
+  return Object.fromEntries(
+    Object.entries(args).map(([name, arg]) => [name, "default" in arg ? arg.default : undefined]),
+  );
 }
 
 function cittyArgs(args: ArgsSpec): ArgsDef {

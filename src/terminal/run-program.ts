@@ -58,18 +58,18 @@ async function perform(program: Program, input: ProgramInput): Promise<ExitStatu
   dropProxies(env);
   const located = locate(program, input.argv);
   if (located.kind === "version") {
-    terminal.out(`${program.name} ${program.version}\n`);
+    await terminal.say(`${program.name} ${program.version}\n`);
     return EXIT.OK;
   }
   if (located.kind === "help") {
-    terminal.out(levelHelp(located.title, located.of));
+    await terminal.say(levelHelp(located.title, located.of));
     return EXIT.OK;
   }
   const { title, entry, rest } = located;
   const command = await entry.load();
   const guarded = guardArguments(title, command.args, rest);
   if (guarded === "help") {
-    terminal.out(commandHelp(title, entry, command));
+    await terminal.say(commandHelp(title, entry, command));
     return EXIT.OK;
   }
   if ((command.meta.trustVariables ?? "refused") === "refused") refuseForeignTrust(null, env);

@@ -19,13 +19,16 @@ export const versionCommand = command({
     const facts = { version, commit, date, target, bun };
     const bundle = verify ? await verdict() : null;
     if (json) {
-      terminal.out(jsonLine(bundle === null ? facts : { ...facts, bundle: bundle.verdict, why: bundle.why }));
+      await terminal.say(
+        jsonLine(bundle === null ? facts : { ...facts, bundle: bundle.verdict, why: bundle.why }),
+      );
       return EXIT.OK;
     }
-    terminal.out(`agentina ${version} (${target}, commit ${commit}, ${date}, bun ${bun})\n`);
-    if (bundle !== null) {
-      terminal.out(`bundle: ${bundle.verdict}${bundle.why === null ? "" : ` (${bundle.why})`}\n`);
-    }
+    const verdictLine =
+      bundle === null ? "" : `bundle: ${bundle.verdict}${bundle.why === null ? "" : ` (${bundle.why})`}\n`;
+    await terminal.say(
+      `agentina ${version} (${target}, commit ${commit}, ${date}, bun ${bun})\n${verdictLine}`,
+    );
     return EXIT.OK;
   },
 });

@@ -19,7 +19,7 @@ import { type Proven, replayed } from "../auth/dpop.ts";
 import { type ChainState, newChain } from "../beat/chain.ts";
 import { waitingMax } from "../queue/slots.ts";
 import { planOf } from "../store/accounts.ts";
-import { addAgent, type AgentRecord, agentRecords } from "../store/agents.ts";
+import { type AgentRecord, addAgent, agentRecords } from "../store/agents.ts";
 import { recordProofs } from "../store/proofs.ts";
 import type { TokenRow, Writer } from "../store/schema.ts";
 import { holdSlot, waitingCount } from "../store/slots.ts";

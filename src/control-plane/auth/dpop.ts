@@ -105,6 +105,5 @@ async function keyOf(jwk: Ed25519Jwk | null): Promise<{ jwk: Ed25519Jwk; jkt: st
   return { jwk, jkt: await thumbprint(jwk) };
 }
 
-const sha256 = (data: string | Uint8Array): string =>
-  createHash("sha256").update(data).digest("base64url");
+const sha256 = (data: string | Uint8Array): string => createHash("sha256").update(data).digest("base64url");
 const invalid = (why: string): Fault => fault("DPOP_INVALID", { why });

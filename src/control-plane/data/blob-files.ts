@@ -1,9 +1,9 @@
 import { createHash, randomBytes } from "node:crypto";
 import { mkdir, open, rename, rm } from "node:fs/promises";
 import { dirname, join } from "node:path";
+import { parse } from "valibot";
 import { fault } from "../../fault/fault.ts";
 import { type AccountId, type Sha256, Sha256Schema } from "../../protocol/ids.ts";
-import { parse } from "valibot";
 import { CREATE, syncDirectory } from "./durable-file.ts";
 
 /** Blobs on disk, one directory an account: a digest proves what bytes are, it never gives access to them. */

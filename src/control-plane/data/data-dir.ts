@@ -36,7 +36,8 @@ export function dataPaths(directory: string): DataPaths {
 /** Makes the data directory (0700) unless it is there; refuses one that is not wholly this user's. CONTROL_DATA_DIR. */
 export async function prepareDataDirectory(directory: string): Promise<DataPaths> {
   const paths = dataPaths(directory);
-  const refuse = (why: string, cause?: unknown) => fault("CONTROL_DATA_DIR", { path: paths.root, why }, cause);
+  const refuse = (why: string, cause?: unknown) =>
+    fault("CONTROL_DATA_DIR", { path: paths.root, why }, cause);
   try {
     await mkdir(paths.root, { recursive: true, mode: 0o700 });
     const stat = await lstat(paths.root);

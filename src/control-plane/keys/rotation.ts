@@ -29,10 +29,7 @@ export interface Rotation {
 }
 
 /** What the key set needs at `nowS`: a key of every use that signs for long enough, no key that nobody needs. Pure. */
-export function planRotation(
-  claims: Pick<TrustClaims, "keys" | "exp"> | null,
-  nowS: number,
-): Rotation {
+export function planRotation(claims: Pick<TrustClaims, "keys" | "exp"> | null, nowS: number): Rotation {
   const known = claims?.keys ?? [];
   const keep = known.filter((key) => nowS < key.exp + LIFE[key.use].keptS);
   const make = KEY_USES.filter(
@@ -43,14 +40,8 @@ export function planRotation(
 }
 
 /** Which key signs at `nowS`: the one that ends first but not just yet, so that successors are known before they sign. */
-export function signingWindow(
-  keys: readonly KeyWindow[],
-  use: KeyUse,
-  nowS: number,
-): KeyWindow | null {
-  const candidates = keys
-    .filter((key) => key.use === use && usable(key, nowS))
-    .sort((a, b) => a.exp - b.exp);
+export function signingWindow(keys: readonly KeyWindow[], use: KeyUse, nowS: number): KeyWindow | null {
+  const candidates = keys.filter((key) => key.use === use && usable(key, nowS)).sort((a, b) => a.exp - b.exp);
   return candidates.find((key) => key.exp - nowS > LAST_S) ?? candidates.at(-1) ?? null;
 }
 

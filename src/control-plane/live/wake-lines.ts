@@ -51,8 +51,8 @@ export class WakeLines {
     });
   }
 
-  has(agentId: AgentId): boolean {
-    return this.lines.has(agentId);
+  get any(): boolean {
+    return this.lines.size > 0;
   }
 
   /** Notes how an agent stands after a heartbeat. */

@@ -1,6 +1,6 @@
 import { fault } from "../../fault/fault.ts";
-import type { AgentPrincipal } from "../auth/principal.ts";
 import type { Services } from "../api/services.ts";
+import type { AgentPrincipal } from "../auth/principal.ts";
 import { SETTINGS } from "../settings.ts";
 import { type LogKey, logRow, setLogSize } from "../store/logs.ts";
 import type { LogRow } from "../store/schema.ts";

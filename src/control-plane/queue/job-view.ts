@@ -56,8 +56,7 @@ const logOf = (job: JobRow, logs: readonly LogRow[]): LogRow | null =>
 /** `verified`: the text is signed by the agent's key and follows the agent's receipt before it, if that one is known. */
 async function receiptView(db: Reader, row: ReceiptRow): Promise<NonNullable<JobView["receipt"]>> {
   const agent = await agentById(db, row.account_id, row.agent_id);
-  const jwk: Ed25519Jwk | null =
-    agent === null ? null : { kty: "OKP", crv: "Ed25519", x: agent.identity_x };
+  const jwk: Ed25519Jwk | null = agent === null ? null : { kty: "OKP", crv: "Ed25519", x: agent.identity_x };
   const opened = jwk === null ? null : await openOrNull(row.jws, jwk);
   const verified = opened !== null && opened.sha256 === row.sha256 && (await follows(db, row, opened.claims));
   const { sha256, jws } = row;

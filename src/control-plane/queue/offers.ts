@@ -1,5 +1,5 @@
-import type { AgentState } from "../../protocol/wire.ts";
 import { LIMITS } from "../../protocol/limits.ts";
+import type { AgentState } from "../../protocol/wire.ts";
 import { SETTINGS } from "../settings.ts";
 import type { JobRow } from "../store/schema.ts";
 

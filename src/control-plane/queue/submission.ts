@@ -11,7 +11,7 @@ import {
   RUNNABLE_KINDS,
   type TestRunPayload,
 } from "../../protocol/job.ts";
-import { parseDocument, parseValue } from "../../protocol/json.ts";
+import { type Misfit, type Parsed, parseDocument, parseValue } from "../../protocol/json.ts";
 import { DEFAULT_LIMITS } from "../../protocol/scope.ts";
 import { sha256Of } from "../../trust/strict-jws.ts";
 import { SETTINGS } from "../settings.ts";
@@ -25,29 +25,41 @@ export interface CheckedSubmission {
 }
 
 /**
- * Reads a submitted job: its own form, its kind's payload, kinds the plan has and agents can run, blobs by name. Throws
- * API_BODY_MALFORMED with the path of the offending field. Pure; whether the blobs are there is for the caller.
+ * Reads a submitted job for an account: its own form, then the kinds the plan has. Throws API_BODY_MALFORMED with the
+ * path of the offending field. Pure; whether the blobs are there is for the caller.
  */
 export function readSubmission(body: Uint8Array, plan: Plan): CheckedSubmission {
-  const parsed = parseDocument(body, JobSubmissionSchema);
+  const document = parseDocument(body, v.unknown());
+  const parsed = document.ok ? checkSubmission(document.value) : document;
   if (!parsed.ok) throw malformed(parsed.path, parsed.why);
+  const submission = parsed.value;
+  if (!plan.kinds.includes(submission.kind)) {
+    throw malformed("kind", `"${submission.kind}" is not in the account's plan`);
+  }
+  return { submission, sha256: sha256Of(canonical(submission)) };
+}
+
+/** Holds a value against what a job must be: form, a kind that agents can run, its payload, blobs by name, size. */
+export function checkSubmission(value: unknown): Parsed<JobSubmission> {
+  const parsed = parseValue(value, JobSubmissionSchema);
+  if (!parsed.ok) return parsed;
   const { kind } = parsed.value;
   if (!isRunnableKind(kind)) {
-    throw malformed("kind", `"${kind}" cannot be run by this version; it runs ${RUNNABLE_KINDS.join(", ")}`);
+    const why = `"${kind}" cannot be run by this version; it runs ${RUNNABLE_KINDS.join(", ")}`;
+    return { ok: false, path: "kind", why };
   }
-  if (!plan.kinds.includes(kind)) throw malformed("kind", `"${kind}" is not in the account's plan`);
-  const payload = parseValue(parsed.value.payload, PAYLOAD_SCHEMAS[kind] as v.GenericSchema);
+  const payload = parseValue(parsed.value.payload, PAYLOAD_SCHEMAS[kind]);
   if (!payload.ok) {
-    const path = payload.path === "(document)" ? "payload" : `payload.${payload.path}`;
-    throw malformed(path, payload.why);
+    return { ...payload, path: payload.path === "(document)" ? "payload" : `payload.${payload.path}` };
   }
-  const submission = { ...parsed.value, payload: payload.value as JobSubmission["payload"] };
-  checkBlobs(submission.blobs, payload.value as TestRunPayload);
-  const sha256 = sha256Of(canonical(submission));
+  const submission: JobSubmission = { ...parsed.value, payload: { ...payload.value } };
+  const misfit = misfitOfBlobs(submission.blobs, payload.value);
+  if (misfit !== null) return misfit;
   if (envelopeBytes(columnsOf(submission)) > SETTINGS.SUBMISSION_BYTES) {
-    throw malformed("(document)", "is too large to be signed; big inputs are given as blobs");
+    const why = "is too large to be signed; big inputs are given as blobs";
+    return { ok: false, path: "(document)", why };
   }
-  return { submission, sha256 };
+  return { ok: true, value: submission };
 }
 
 /** The row of a job that has just been submitted. */
@@ -91,15 +103,14 @@ const columnsOf = ({ payload, scope, blobs }: JobSubmission) => ({
   blobs: JSON.stringify(blobs),
 });
 
-function checkBlobs(blobs: readonly BlobRef[], { source }: TestRunPayload): void {
-  for (const [index, { name }] of blobs.entries()) {
-    if (blobs.findIndex((blob) => blob.name === name) !== index) {
-      throw malformed(`blobs.${index}.name`, `"${name}" is given twice`);
-    }
-  }
+function misfitOfBlobs(blobs: readonly BlobRef[], { source }: TestRunPayload): Misfit | null {
+  const doubled = blobs.findIndex(({ name }, index) => blobs.findIndex((blob) => blob.name === name) < index);
+  if (doubled !== -1) return { ok: false, path: `blobs.${doubled}.name`, why: "is given twice" };
   if (source.type === "bundle" && !blobs.some(({ name }) => name === source.blob)) {
-    throw malformed("payload.source.blob", `"${source.blob}" is none of the job's blobs`);
+    const why = `"${source.blob}" is none of the job's blobs`;
+    return { ok: false, path: "payload.source.blob", why };
   }
+  return null;
 }
 
 /** JSON with members in alphabetical order: one text for one value. */

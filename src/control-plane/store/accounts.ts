@@ -1,6 +1,6 @@
+import { parse } from "valibot";
 import type { Plan } from "../../protocol/api.ts";
 import { type AccountId, AccountIdSchema } from "../../protocol/ids.ts";
-import { parse } from "valibot";
 import type { Reader, Writer } from "./schema.ts";
 
 /** A value that speaks of the installation as a whole, made by `make` if there is none yet. */
@@ -18,7 +18,11 @@ export async function defaultAccount(
   make: () => { readonly id: AccountId; readonly plan: Plan },
   nowMs: number,
 ): Promise<AccountId> {
-  const known = await db.selectFrom("meta").select("value").where("key", "=", "default_account").executeTakeFirst();
+  const known = await db
+    .selectFrom("meta")
+    .select("value")
+    .where("key", "=", "default_account")
+    .executeTakeFirst();
   if (known !== undefined) return parse(AccountIdSchema, known.value);
   const { id, plan } = make();
   await db
@@ -30,7 +34,11 @@ export async function defaultAccount(
 }
 
 export async function planOf(db: Reader, accountId: AccountId): Promise<Plan> {
-  const row = await db.selectFrom("accounts").select("plan").where("id", "=", accountId).executeTakeFirstOrThrow();
+  const row = await db
+    .selectFrom("accounts")
+    .select("plan")
+    .where("id", "=", accountId)
+    .executeTakeFirstOrThrow();
   return readPlan(row.plan);
 }
 
@@ -44,7 +52,11 @@ export async function plansOf(
 }
 
 export async function savePlan(db: Writer, accountId: AccountId, plan: Plan): Promise<void> {
-  await db.updateTable("accounts").set({ plan: JSON.stringify(plan) }).where("id", "=", accountId).execute();
+  await db
+    .updateTable("accounts")
+    .set({ plan: JSON.stringify(plan) })
+    .where("id", "=", accountId)
+    .execute();
 }
 
 /** Our own text, checked when it was written. */

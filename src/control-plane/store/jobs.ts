@@ -1,7 +1,7 @@
 import type { JobState } from "../../protocol/api.ts";
 import type { AccountId, AgentId, JobId } from "../../protocol/ids.ts";
-import { SETTINGS } from "../settings.ts";
 import type { JobChange } from "../queue/job-table.ts";
+import { SETTINGS } from "../settings.ts";
 import type { JobRow, Reader, Writer } from "./schema.ts";
 
 /** States in which an agent holds a job. */

@@ -15,7 +15,12 @@ export interface LogKey {
 export async function openLog(
   db: Writer,
   accountId: AccountId,
-  log: { readonly job: JobId; readonly attempt: number; readonly agentId: AgentId; readonly limitBytes: number },
+  log: {
+    readonly job: JobId;
+    readonly attempt: number;
+    readonly agentId: AgentId;
+    readonly limitBytes: number;
+  },
 ): Promise<void> {
   await db
     .insertInto("logs")
@@ -37,11 +42,7 @@ export async function openLog(
 }
 
 export async function logRow(db: Reader, accountId: AccountId, key: LogKey): Promise<LogRow | null> {
-  const row = await db
-    .selectFrom("logs")
-    .selectAll()
-    .where(isLog(accountId, key))
-    .executeTakeFirst();
+  const row = await db.selectFrom("logs").selectAll().where(isLog(accountId, key)).executeTakeFirst();
   return row ?? null;
 }
 
@@ -61,12 +62,7 @@ export async function logsOfJobs(
 }
 
 /** Acknowledges bytes that are on disk. */
-export async function setLogSize(
-  db: Writer,
-  accountId: AccountId,
-  key: LogKey,
-  size: number,
-): Promise<void> {
+export async function setLogSize(db: Writer, accountId: AccountId, key: LogKey, size: number): Promise<void> {
   await db.updateTable("logs").set({ size }).where(isLog(accountId, key)).execute();
 }
 
@@ -105,3 +101,14 @@ const isLog =
   (accountId: AccountId, { job, attempt, stream }: LogKey) =>
   (eb: ExpressionBuilder<Tables, "logs">) =>
     eb.and({ account_id: accountId, job_id: job, attempt, stream });
+
+/** Whole logs of every account that were not held against their receipts yet. */
+export async function unverifiedLogs(db: Reader): Promise<LogRow[]> {
+  return await db
+    .selectFrom("logs")
+    .selectAll()
+    .where("verified", "is", null)
+    .where("expected_sha256", "is not", null)
+    .whereRef("size", "=", "expected_size")
+    .execute();
+}

@@ -20,7 +20,7 @@ async function first(db: Kysely<unknown>): Promise<void> {
   await jobsAndWhatTheyLeave(db);
   await db.schema
     .createTable("dpop_proofs")
-    .addColumn("proof", "text", (c) => c.primaryKey())
+    .addColumn("proof", "text", (c) => c.notNull().primaryKey())
     .$call(account)
     .addColumn("expires_at", "bigint", (c) => c.notNull())
     .execute();
@@ -48,19 +48,19 @@ const account = <T extends CreateTableBuilder<never, string>>(table: T) =>
 async function accountsAndAgents(db: Kysely<unknown>): Promise<void> {
   await db.schema
     .createTable("meta")
-    .addColumn("key", "text", (c) => c.primaryKey())
+    .addColumn("key", "text", (c) => c.notNull().primaryKey())
     .addColumn("value", "text", (c) => c.notNull())
     .execute();
   await db.schema
     .createTable("accounts")
-    .addColumn("id", "text", (c) => c.primaryKey())
+    .addColumn("id", "text", (c) => c.notNull().primaryKey())
     .addColumn("name", "text", (c) => c.notNull())
     .addColumn("plan", "text", (c) => c.notNull())
     .addColumn("created_at", "bigint", (c) => c.notNull())
     .execute();
   await db.schema
     .createTable("activation_tokens")
-    .addColumn("id", "text", (c) => c.primaryKey())
+    .addColumn("id", "text", (c) => c.notNull().primaryKey())
     .$call(account)
     .addColumn("secret_sha256", "text", (c) => c.notNull())
     .addColumn("label", "text", (c) => c.notNull())
@@ -73,7 +73,7 @@ async function accountsAndAgents(db: Kysely<unknown>): Promise<void> {
     .execute();
   await db.schema
     .createTable("agents")
-    .addColumn("id", "text", (c) => c.primaryKey())
+    .addColumn("id", "text", (c) => c.notNull().primaryKey())
     .$call(account)
     .addColumn("jkt", "text", (c) => c.notNull())
     .addColumn("identity_x", "text", (c) => c.notNull())
@@ -94,7 +94,7 @@ async function accountsAndAgents(db: Kysely<unknown>): Promise<void> {
     .execute();
   await db.schema
     .createTable("beats")
-    .addColumn("agent_id", "text", (c) => c.primaryKey().references("agents.id"))
+    .addColumn("agent_id", "text", (c) => c.notNull().primaryKey().references("agents.id"))
     .$call(account)
     .addColumn("chain", "text", (c) => c.notNull())
     .addColumn("reply", "text")
@@ -113,7 +113,7 @@ async function accountsAndAgents(db: Kysely<unknown>): Promise<void> {
 async function jobsAndWhatTheyLeave(db: Kysely<unknown>): Promise<void> {
   await db.schema
     .createTable("jobs")
-    .addColumn("id", "text", (c) => c.primaryKey())
+    .addColumn("id", "text", (c) => c.notNull().primaryKey())
     .$call(account)
     .addColumn("kind", "text", (c) => c.notNull())
     .addColumn("payload", "text", (c) => c.notNull())
@@ -143,7 +143,7 @@ async function jobsAndWhatTheyLeave(db: Kysely<unknown>): Promise<void> {
     .execute();
   await db.schema
     .createTable("receipts")
-    .addColumn("sha256", "text", (c) => c.primaryKey())
+    .addColumn("sha256", "text", (c) => c.notNull().primaryKey())
     .$call(account)
     .addColumn("agent_id", "text", (c) => c.notNull())
     .addColumn("job_id", "text", (c) => c.notNull())

@@ -1,8 +1,8 @@
 import type { Kysely, Selectable, Transaction } from "kysely";
+import type { JobState } from "../../protocol/api.ts";
 import type { AccountId, AgentId, JobId, Sha256 } from "../../protocol/ids.ts";
 import type { Outcome } from "../../protocol/outcome.ts";
 import type { AgentState } from "../../protocol/wire.ts";
-import type { JobState } from "../../protocol/api.ts";
 
 /*
  * Texts and integers only, so that SQLite and PostgreSQL hold the same rows: times are milliseconds since the Unix

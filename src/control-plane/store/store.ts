@@ -69,7 +69,8 @@ async function commitGroup<Input, Outcome>(
       const results: Settled<unknown>[] = [];
       for (const operation of operations) {
         if (operation.type === "write") results.push(await inSavepoint(trx, operation.work));
-        else results.push(beats.shift() ?? { ok: false, error: new Error("a beat was left without a result") });
+        else
+          results.push(beats.shift() ?? { ok: false, error: new Error("a beat was left without a result") });
       }
       return results;
     });

@@ -4,8 +4,7 @@ import type { FaultTable } from "../table.ts";
 const refusal = <const Sentence extends string, const Remedy extends string>(
   sentence: Sentence,
   remedy: Remedy,
-) =>
-  ({ sentence, remedy, exit: EXIT.DATA, retry: "never" }) as const;
+) => ({ sentence, remedy, exit: EXIT.DATA, retry: "never" }) as const;
 
 /** What the Control Plane answers instead of doing what was asked. */
 export const controlFaults = {
@@ -29,9 +28,22 @@ export const controlFaults = {
   },
   CONTROL_NOT_SERVING: {
     sentence: 'Cannot reach the Control Plane of "{path}": {why}',
-    remedy: 'Start it with "agentina-control serve --data-dir {path}", or name another with --url and --key-file',
+    remedy:
+      'Start it with "agentina-control serve --data-dir {path}", or name another with --url and --key-file',
     exit: EXIT.UNAVAILABLE,
     retry: "backoff",
+  },
+  API_UNREACHABLE: {
+    sentence: 'Cannot reach the Control Plane at "{url}": {why}',
+    remedy: 'Start it with "agentina-control serve", or check --url',
+    exit: EXIT.UNAVAILABLE,
+    retry: "backoff",
+  },
+  JOB_FILE_MALFORMED: {
+    sentence: 'Cannot submit "{file}": {path}: {why}',
+    remedy: "Correct that place; docs/control-plane.md shows what a job looks like",
+    exit: EXIT.DATA,
+    retry: "never",
   },
   CONTROL_DATABASE: {
     sentence: "Cannot use the database: {why}",

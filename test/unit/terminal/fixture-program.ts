@@ -80,6 +80,10 @@ export function recorder(): Recorder {
     out: (text) => {
       written.out += text;
     },
+    say: (text) => {
+      written.out += text;
+      return Promise.resolve();
+    },
     err: (text) => {
       written.err += text;
     },

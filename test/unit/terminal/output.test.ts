@@ -58,6 +58,43 @@ describe("standard output", () => {
   });
 });
 
+describe("a short answer", () => {
+  const say = (stdout: "pipe" | number) =>
+    Bun.spawn({
+      cmd: [
+        process.execPath,
+        "-e",
+        `const { processTerminal, OutputGone } = await import(${MODULE});
+         const terminal = processTerminal({});
+         await Bun.stdin.text();
+         try { await terminal.say("one\\n"); terminal.out("two\\n"); await terminal.say("three\\n"); terminal.err("whole"); }
+         catch (error) { terminal.err(error instanceof OutputGone ? "gone" : String(error.code)); }
+         process.exit(0);`,
+      ],
+      stdin: "pipe",
+      stdout,
+      stderr: "pipe",
+      env: { PATH: "/usr/bin:/bin" },
+    });
+
+  test("keeps its place among the others", async () => {
+    const child = say("pipe");
+    await child.stdin.end();
+    expect(await new Response(child.stdout as ReadableStream).text()).toBe("one\ntwo\nthree\n");
+    expect(await new Response(child.stderr).text()).toBe("whole");
+  });
+
+  test("with nobody reading is OutputGone, on a full disk CLI_OUTPUT_CLOSED", async () => {
+    const child = say("pipe");
+    await (child.stdout as ReadableStream).cancel();
+    await child.stdin.end();
+    expect(await new Response(child.stderr).text()).toBe("gone");
+    const full = say(openSync("/dev/full", "w"));
+    await full.stdin.end();
+    expect(await new Response(full.stderr).text()).toBe("CLI_OUTPUT_CLOSED");
+  });
+});
+
 test("a JSON line is one line that no terminal acts on and every reader reads back", () => {
   expect(jsonLine({ a: "\u001b\u009b\u202e\u2028é" })).toBe('{"a":"\\u001b\\u009b\\u202e\\u2028é"}\n');
   fc.assert(

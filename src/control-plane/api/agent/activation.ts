@@ -1,6 +1,6 @@
+import { fault } from "../../../fault/fault.ts";
 import { LIMITS } from "../../../protocol/limits.ts";
 import { CLIENT_ASSERTION_TYPE, ROUTES } from "../../../protocol/wire.ts";
-import { fault } from "../../../fault/fault.ts";
 import { newNonce } from "../../../trust/proof.ts";
 import { activate } from "../../activation/activate.ts";
 import { checkAssertion } from "../../auth/assertion.ts";

@@ -25,7 +25,12 @@ export const heartbeatRoute: AgentRoute = {
     const receipts = await openReceipts(request.receipts, principal);
     const { proof, iatS } = proven;
     const input: BeatInput = { accountId, agentId, proof, iatS, request, receipts, nowMs };
-    const outcome = await services.store.beat(input);
+    const outcome = await services.store.beat(input).catch((error: unknown) => {
+      if (isFault(error, "BEAT_STALE")) {
+        services.log("warn", "heartbeat out of its chain", { agent: agentId, why: error.message });
+      }
+      throw error;
+    });
     afterBeat(outcome.aftermath, services);
     const reply = new TextEncoder().encode(outcome.body);
     const key = services.keys.current().signer("order", Math.floor(nowMs / 1000));

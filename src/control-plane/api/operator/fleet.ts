@@ -1,12 +1,7 @@
 import { createHash } from "node:crypto";
-import {
-  type AgentView,
-  API,
-  PlanChangeSchema,
-  TokenMintSchema,
-} from "../../../protocol/api.ts";
-import { mintActivationToken } from "../../../protocol/activation-token.ts";
 import { fault } from "../../../fault/fault.ts";
+import { mintActivationToken } from "../../../protocol/activation-token.ts";
+import { type AgentView, API, PlanChangeSchema, TokenMintSchema } from "../../../protocol/api.ts";
 import { LIMITS } from "../../../protocol/limits.ts";
 import { tokenThumbprint } from "../../../trust/keys.ts";
 import { planOf, savePlan } from "../../store/accounts.ts";

@@ -1,11 +1,13 @@
 import { API, JOB_LOG_HEADERS } from "../../../protocol/api.ts";
 import { LIMITS } from "../../../protocol/limits.ts";
 import { sha256Of } from "../../../trust/strict-jws.ts";
+import type { OperatorPrincipal } from "../../auth/principal.ts";
 import { SETTINGS } from "../../settings.ts";
 import { logRow, MAIN_STREAM } from "../../store/logs.ts";
 import type { JobRow } from "../../store/schema.ts";
 import { queryNumber } from "../body.ts";
-import type { OperatorRoute } from "../route.ts";
+import type { Call, OperatorRoute } from "../route.ts";
+import type { Services } from "../services.ts";
 import { jobOf } from "./jobs.ts";
 
 /**
@@ -19,49 +21,58 @@ export const jobLogRoute: OperatorRoute = {
   body: { type: "none" },
   query: ["offset", "wait_s", "seen"],
   handle: async (call) => {
-    const { services, query, request, nowMs, patience } = call;
-    const offset = queryNumber(query["offset"], "offset", { fallback: 0, max: LIMITS.JOB_OUTPUT_BYTES * 2 });
+    const { query, request, services, nowMs, patience } = call;
+    const max = LIMITS.JOB_OUTPUT_BYTES * 2;
+    const offset = queryNumber(query["offset"], "offset", { fallback: 0, max });
     const waitS = queryNumber(query["wait_s"], "wait_s", { fallback: 0, max: SETTINGS.LONG_POLL_S });
-    const until = nowMs + waitS * 1000;
     if (waitS > 0) patience(waitS + LIMITS.REQUEST_TIMEOUT_MS / 1000);
+    const until = nowMs + waitS * 1000;
     const ended = AbortSignal.any([request.signal, services.stopping]);
-    let job = await jobOf(call, services);
     for (;;) {
-      services.watch.noteReader(job.id, services.nowMs());
-      // Asked for before the row is read, so that what comes in between is not missed.
-      const wait = new AbortController();
-      const news = services.watch.next(job.id, Math.max(0, until - services.nowMs()), AbortSignal.any([ended, wait.signal]));
-      job = await jobOf(call, services);
-      const stored = await storedBytes(job);
-      const cursor = cursorOf(job);
-      const told = stored > offset || (query["seen"] !== undefined && query["seen"] !== cursor);
-      if (told || services.nowMs() >= until || ended.aborted) {
-        wait.abort();
-        return await answer(job, cursor, stored);
+      // Listening begins before the rows are read, so that what comes in between is not missed.
+      const read = new AbortController();
+      const leftMs = Math.max(0, until - services.nowMs());
+      const jobId = (await jobOf(call, services)).id;
+      const news = services.watch.next(jobId, leftMs, AbortSignal.any([ended, read.signal]));
+      const found = await lookAt(call);
+      const isNews = found.stored > offset || (query["seen"] ?? found.cursor) !== found.cursor;
+      if (isNews || leftMs === 0 || ended.aborted) {
+        read.abort();
+        return await answer(found, offset, services);
       }
       await news;
     }
-
-    async function storedBytes({ id, attempt, account_id }: JobRow): Promise<number> {
-      const row = await logRow(services.store.db, account_id, { job: id, attempt, stream: MAIN_STREAM });
-      return row?.size ?? 0;
-    }
-
-    async function answer(row: JobRow, cursor: string, stored: number): Promise<Response> {
-      const { id, attempt, account_id: account, state } = row;
-      const name = { account, job: id, attempt, stream: MAIN_STREAM };
-      const length = Math.min(stored - offset, SETTINGS.LOG_READ_BYTES);
-      return new Response(await services.logs.read(name, offset, length), {
-        headers: {
-          "content-type": "application/octet-stream",
-          [JOB_LOG_HEADERS.attempt]: String(attempt),
-          [JOB_LOG_HEADERS.state]: state,
-          [JOB_LOG_HEADERS.cursor]: cursor,
-        },
-      });
-    }
   },
 };
+
+interface Found {
+  readonly job: JobRow;
+  readonly stored: number;
+  readonly cursor: string;
+}
+
+async function lookAt(call: Call<OperatorPrincipal>): Promise<Found> {
+  const { services } = call;
+  const job = await jobOf(call, services);
+  services.watch.noteReader(job.id, services.nowMs());
+  const key = { job: job.id, attempt: job.attempt, stream: MAIN_STREAM };
+  const stored = (await logRow(services.store.db, job.account_id, key))?.size ?? 0;
+  return { job, stored, cursor: cursorOf(job) };
+}
+
+async function answer({ job, stored, cursor }: Found, offset: number, services: Services): Promise<Response> {
+  const { id, attempt, account_id: account, state } = job;
+  const name = { account, job: id, attempt, stream: MAIN_STREAM };
+  const length = Math.min(stored - offset, SETTINGS.LOG_READ_BYTES);
+  return new Response(await services.logs.read(name, offset, length), {
+    headers: {
+      "content-type": "application/octet-stream",
+      [JOB_LOG_HEADERS.attempt]: String(attempt),
+      [JOB_LOG_HEADERS.state]: state,
+      [JOB_LOG_HEADERS.cursor]: cursor,
+    },
+  });
+}
 
 /** Says how a job stands in a word that differs when any of it does. */
 const cursorOf = ({ state, attempt, step, outcome }: JobRow): string =>

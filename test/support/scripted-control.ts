@@ -1,0 +1,413 @@
+// A Control Plane that keeps a script: honest by default, and at any request whatever a test tells it to be.
+
+import { createHash } from "node:crypto";
+import * as v from "valibot";
+import { fault, isFault } from "../../src/fault/fault.ts";
+import {
+  type AgentId,
+  newAccountId,
+  newControlPlaneId,
+  newJobId,
+  newLicenseId,
+} from "../../src/protocol/ids.ts";
+import type { JobClaims } from "../../src/protocol/job.ts";
+import { parseDocument } from "../../src/protocol/json.ts";
+import { LIMITS } from "../../src/protocol/limits.ts";
+import type { Ed25519Jwk } from "../../src/protocol/scalars.ts";
+import { DEFAULT_LIMITS } from "../../src/protocol/scope.ts";
+import { type Fingerprint, type LicenseClaims, type TrustClaims, TYP } from "../../src/protocol/trust.ts";
+import {
+  type BeatJob,
+  type BeatReply,
+  type BeatRequest,
+  BeatRequestSchema,
+  REPLY_HEADER,
+  type Slot,
+} from "../../src/protocol/wire.ts";
+import { importVerifyKey, makeSealingKey, makeSigningKey, thumbprint } from "../../src/trust/keys.ts";
+import { signJws } from "../../src/trust/sign-jws.ts";
+import { openJws, sha256Of } from "../../src/trust/strict-jws.ts";
+import { openTrust, type TrustSet } from "../../src/trust/trust-set.ts";
+import { problem } from "./lies.ts";
+import { LogStore } from "./log-store.ts";
+import { ReceiptLedger } from "./receipt-ledger.ts";
+import type { VirtualTime } from "./virtual-time.ts";
+
+export const ROUTE_NAMES = ["trust", "activate", "token", "heartbeat", "log", "blob", "wake"] as const;
+export type Route = (typeof ROUTE_NAMES)[number];
+
+/** One request as it arrived. */
+export interface Exchange {
+  readonly route: Route;
+  readonly method: string;
+  readonly url: URL;
+  readonly headers: Headers;
+  readonly body: Uint8Array;
+  readonly signal: AbortSignal | null;
+}
+
+/** What a request meets: `honest` gives the true answer and lets it have its effect. */
+export type Lie = (
+  honest: () => Promise<Response>,
+  exchange: Exchange,
+  control: ScriptedControl,
+) => Promise<Response>;
+
+const ProofSchema = v.strictObject({
+  htm: v.string(),
+  htu: v.string(),
+  jti: v.string(),
+  iat: v.number(),
+  bsha: v.string(),
+  ath: v.optional(v.string()),
+  nonce: v.optional(v.string()),
+});
+
+const random = (count: number) => crypto.getRandomValues(new Uint8Array(count));
+const nonce = () => Buffer.from(random(16)).toString("base64url");
+const digest = (data: string | Uint8Array) => createHash("sha256").update(data).digest("base64url");
+
+export async function makeKeys() {
+  const [root, job, order, license] = await Promise.all(
+    [0, 1, 2, 3].map(async () => (await makeSigningKey()).key),
+  );
+  if (!root || !job || !order || !license) throw new Error("no keys");
+  return { root, job, order, license, enrol: (await makeSealingKey()).key };
+}
+type Keys = Awaited<ReturnType<typeof makeKeys>>;
+
+export class ScriptedControl {
+  readonly url = "http://127.0.0.1:7777/";
+  readonly time: VirtualTime;
+  keys: Keys;
+  trustClaims: TrustClaims;
+  readonly issuer = newControlPlaneId(random);
+  readonly lic = newLicenseId(random);
+  readonly account = newAccountId(random);
+
+  /** Everything that broke the protocol, in words. A test of honest behaviour expects none. */
+  readonly violations: string[] = [];
+  /** Every request, with the boot-clock time of its arrival. */
+  readonly requests: (Exchange & { readonly at: number })[] = [];
+  /** Beats whose place in the chain was right, in order. */
+  readonly beats: BeatRequest[] = [];
+  readonly receipts: ReceiptLedger;
+  readonly logs = new LogStore();
+  readonly blobs = new Map<string, Uint8Array>();
+  readonly wakes: ReadableStreamDefaultController<Uint8Array>[] = [];
+
+  intervalS = 60;
+  slot: Slot = { held: true, max_agents: 3 };
+  ttlS = 300;
+  /** Which named attempts are granted a lease. */
+  grants: (job: BeatJob) => boolean = () => true;
+  acks = true;
+  /** When set, proofs must carry it. */
+  dpopNonce: string | null = null;
+  tokenLifetimeS = 600;
+  readonly tokens = new Set<string>();
+  /** How far the `Date` of its answers is from the true time. */
+  skewMs = 0;
+  /** Members of the next reply alone. */
+  extra: Partial<BeatReply> = {};
+  offers: string[] = [];
+  seq = 0;
+  chain = { n: 0, nonce: nonce() };
+  private last: { rid: string; inst: string; shown: string; body: Uint8Array; reply: string } | null = null;
+  private agent: { id: AgentId; jwk: Ed25519Jwk; jkt: string } | null = null;
+  private readonly script: { route: Route; lie: Lie }[] = [];
+  private readonly habits = new Map<Route, Lie>();
+  private beating = 0;
+
+  private constructor(time: VirtualTime, keys: Keys) {
+    this.time = time;
+    this.keys = keys;
+    this.receipts = new ReceiptLedger(this.violations);
+    this.trustClaims = this.trustOf(keys, 1);
+  }
+
+  static async make(time: VirtualTime): Promise<ScriptedControl> {
+    return new ScriptedControl(time, await makeKeys());
+  }
+
+  /** The next requests to `route` meet these, one each, in order. */
+  next(route: Route, ...lies: Lie[]): void {
+    for (const lie of lies) this.script.push({ route, lie });
+  }
+
+  /** All requests to `route` meet this one, until told otherwise. */
+  always(route: Route, lie: Lie | null): void {
+    if (lie === null) this.habits.delete(route);
+    else this.habits.set(route, lie);
+  }
+
+  async trustSet(): Promise<TrustSet> {
+    return await openTrust(await this.trustDocument(), this.time.nowS());
+  }
+
+  async trustDocument(keys = this.keys, claims = this.trustClaims) {
+    return { v: 1 as const, root: keys.root.jwk, trust: await signJws(TYP.trust, keys.root, claims) };
+  }
+
+  trustOf(keys: Keys, seq: number): TrustClaims {
+    const nowS = this.time.nowS();
+    return {
+      v: 1,
+      iss: this.issuer,
+      seq,
+      iat: nowS,
+      exp: nowS + 90 * 86_400,
+      keys: (["job", "order", "license"] as const).map((use) => ({
+        use,
+        kid: keys[use].kid,
+        jwk: keys[use].jwk,
+        nbf: nowS - 60,
+        exp: nowS + 30 * 86_400,
+      })),
+      enrol: { kid: keys.enrol.kid, jwk: keys.enrol.jwk },
+      fp_salt: "s".repeat(22),
+    };
+  }
+
+  /** Knows an agent from now on, and no other. */
+  async enrol(id: AgentId, jwk: Ed25519Jwk): Promise<void> {
+    this.agent = { id, jwk, jkt: await thumbprint(jwk) };
+    this.receipts.identity = jwk;
+  }
+
+  licenseClaims(over: Partial<LicenseClaims> = {}): LicenseClaims {
+    const nowS = this.time.nowS();
+    if (this.agent === null) throw new Error("nobody is enrolled");
+    const fp: Fingerprint = { v: 1, components: {}, id: `fp_${"f".repeat(32)}` };
+    return {
+      iss: this.issuer,
+      sub: this.agent.id,
+      aud: "agentina",
+      jti: nonce(),
+      lic: this.lic,
+      tenant: this.account,
+      plan: "self-hosted",
+      max_agents: 3,
+      max_concurrent_tasks_per_agent: 2,
+      kinds: ["test.run"],
+      fp,
+      weak: true,
+      cnf: { jkt: this.agent.jkt },
+      epoch: 1,
+      era: 1,
+      iat: nowS,
+      nbf: nowS,
+      exp: nowS + 30 * 86_400,
+      offline_grace_s: 7 * 86_400,
+      ...over,
+    };
+  }
+
+  async license(over: Partial<LicenseClaims> = {}, key = this.keys.license): Promise<string> {
+    return await signJws(TYP.license, key, this.licenseClaims(over));
+  }
+
+  jobClaims(over: Partial<JobClaims> = {}): JobClaims {
+    const nowS = this.time.nowS();
+    if (this.agent === null) throw new Error("nobody is enrolled");
+    return {
+      v: 1,
+      iss: this.issuer,
+      aud: this.agent.id,
+      sub: "job",
+      jti: newJobId(random),
+      attempt: 1,
+      seq: ++this.seq,
+      epoch: 1,
+      lic: this.lic,
+      kind: "test.run",
+      payload: { source: { type: "empty" }, run: ["true"] },
+      scope: { files: { read: [], write: ["./"] }, commands: "system", hosts: [], env: [] },
+      limits: DEFAULT_LIMITS,
+      on_lost: "fail",
+      iat: nowS,
+      nbf: nowS,
+      exp: nowS + 600,
+      ...over,
+    };
+  }
+
+  /** Puts a signed job into the next reply. */
+  async offer(over: Partial<JobClaims> = {}, key = this.keys.job): Promise<JobClaims> {
+    const claims = this.jobClaims(over);
+    this.offers.push(await signJws(TYP.job, key, claims));
+    return claims;
+  }
+
+  /** "Beat now" to every open stream. */
+  wake(text = "event: beat\ndata: {}\n\n"): void {
+    for (const controller of this.wakes) controller.enqueue(new TextEncoder().encode(text));
+  }
+
+  /** Requests to one route, with their times. */
+  to(route: Route) {
+    return this.requests.filter((request) => request.route === route);
+  }
+
+  async handle(exchange: Exchange): Promise<Response> {
+    this.requests.push({ ...exchange, at: this.time.bootMs() });
+    const index = this.script.findIndex(({ route }) => route === exchange.route);
+    const lie = this.script.splice(index, index < 0 ? 0 : 1)[0]?.lie ?? this.habits.get(exchange.route);
+    const honest = () => this.time.track(this.honest(exchange));
+    return await (lie === undefined ? honest() : lie(honest, exchange, this));
+  }
+
+  /** The header a reply must carry. */
+  async sign(body: string, over: { rid?: string; agent?: string; key?: Keys["order"] } = {}): Promise<string> {
+    const agent = over.agent ?? this.agent?.id;
+    const rid = over.rid ?? this.last?.rid;
+    return await signJws(TYP.reply, over.key ?? this.keys.order, { agent, rid, sha256: sha256Of(body) });
+  }
+
+  private async honest(exchange: Exchange): Promise<Response> {
+    switch (exchange.route) {
+      case "trust":
+        return this.json(await this.trustDocument());
+      case "activate":
+        throw new Error("a test that activates scripts the answer");
+      case "token":
+        return (await this.badProof(exchange, null)) ?? this.grantToken();
+      case "heartbeat":
+      case "log":
+      case "blob":
+      case "wake":
+        return (await this.badBearer(exchange)) ?? (await this.agentRoute(exchange));
+    }
+  }
+
+  private async agentRoute(exchange: Exchange): Promise<Response> {
+    switch (exchange.route) {
+      case "log":
+        return this.logs.put(exchange, this);
+      case "blob":
+        return this.blob(exchange.url.pathname);
+      case "wake":
+        return this.openWake();
+      default:
+        return await this.heartbeat(exchange);
+    }
+  }
+
+  json(value: unknown, headers: Record<string, string> = {}): Response {
+    return new Response(JSON.stringify(value), {
+      headers: { "content-type": "application/json", ...this.usualHeaders(), ...headers },
+    });
+  }
+
+  usualHeaders(): Record<string, string> {
+    const date = new Date(this.time.wallMs() + this.skewMs).toUTCString();
+    return { date, ...(this.dpopNonce === null ? {} : { "dpop-nonce": this.dpopNonce }) };
+  }
+
+  private grantToken(): Response {
+    const token = `token-${this.tokens.size + 1}-${nonce()}`;
+    this.tokens.add(token);
+    return this.json({ access_token: token, token_type: "DPoP", expires_in: this.tokenLifetimeS });
+  }
+
+  private async badBearer(exchange: Exchange): Promise<Response | null> {
+    const token = (exchange.headers.get("authorization") ?? "").replace(/^DPoP /, "");
+    if (!this.tokens.has(token)) return problem(this, 401, "BEARER_INVALID");
+    return await this.badProof(exchange, token);
+  }
+
+  /** Holds a request's proof against the request (RFC 9449 section 4.3). */
+  private async badProof(exchange: Exchange, token: string | null): Promise<Response | null> {
+    const proof = await openJws(
+      exchange.headers.get("dpop"),
+      { what: "proof", typ: TYP.dpop, maxBytes: LIMITS.SMALL_JWS_BYTES, schema: ProofSchema, embeddedJwk: true },
+      async ({ jwk }) => await importVerifyKey(jwk as Ed25519Jwk),
+    );
+    const { claims, header } = proof;
+    const wrong = [
+      [(await thumbprint(header.jwk as Ed25519Jwk)) === this.agent?.jkt, "key"],
+      [claims.htm === exchange.method, "method"],
+      [claims.htu === exchange.url.origin + exchange.url.pathname, "url"],
+      [claims.bsha === digest(exchange.body), "body"],
+      [claims.ath === (token === null ? undefined : digest(token)), "token"],
+      [Math.abs(claims.iat - this.time.nowS()) <= LIMITS.DPOP_AGE_S, "time"],
+    ].find(([right]) => !right);
+    if (wrong) {
+      this.violations.push(`${exchange.route}: proof of another ${wrong[1]}`);
+      return problem(this, 401, "DPOP_INVALID");
+    }
+    const fresh = this.dpopNonce === null || claims.nonce === this.dpopNonce;
+    return fresh ? null : problem(this, 401, "USE_DPOP_NONCE");
+  }
+
+  private async heartbeat(exchange: Exchange): Promise<Response> {
+    this.beating += 1;
+    if (this.beating > 1) this.violations.push("two beats in flight");
+    try {
+      const parsed = parseDocument(exchange.body, BeatRequestSchema);
+      if (!parsed.ok) {
+        this.violations.push(`beat: ${parsed.path} ${parsed.why}`);
+        return problem(this, 400, "API_BODY_MALFORMED");
+      }
+      return await this.answer(parsed.value, exchange.body);
+    } finally {
+      this.beating -= 1;
+    }
+  }
+
+  private async answer(request: BeatRequest, body: Uint8Array): Promise<Response> {
+    const { rid, inst, n, nonce: shown } = request.beat;
+    if (this.last?.rid === rid) {
+      if (!Buffer.from(body).equals(this.last.body)) this.violations.push("a repeated beat with other bytes");
+      return await this.signed(this.last.reply);
+    }
+    const inTurn = n === this.chain.n && shown === this.chain.nonce;
+    const reforks = this.last !== null && shown === this.last.shown && inst !== this.last.inst;
+    if (!inTurn && !reforks) {
+      this.violations.push(`beat ${n} is out of the chain at ${this.chain.n}`);
+      return problem(this, 409, "BEAT_STALE");
+    }
+    this.chain = { n: inTurn ? n + 1 : this.chain.n, nonce: nonce() };
+    this.beats.push(request);
+    const reply = JSON.stringify(await this.replyTo(request));
+    this.last = { rid, inst, shown, body: Uint8Array.from(body), reply };
+    return await this.signed(reply);
+  }
+
+  private async replyTo(request: BeatRequest): Promise<BeatReply> {
+    const named = request.jobs.filter((job) => job.state !== "returned" && this.grants(job));
+    const received = await this.receipts.take(request.receipts);
+    const { extra } = this;
+    this.extra = {};
+    return {
+      v: 1,
+      n: this.chain.n,
+      next: this.chain.nonce,
+      time: this.time.wallMs(),
+      interval_s: this.intervalS,
+      slot: this.slot,
+      jobs: this.offers.splice(0, LIMITS.REPLY_JOBS),
+      leases: named.map(({ jti, attempt }) => ({ jti, attempt, ttl_s: this.ttlS })),
+      acks: this.acks ? received : [],
+      ...extra,
+    };
+  }
+
+  private async signed(reply: string): Promise<Response> {
+    const headers = { "content-type": "application/json", ...this.usualHeaders() };
+    return new Response(reply, { headers: { ...headers, [REPLY_HEADER]: await this.sign(reply) } });
+  }
+
+  private blob(path: string): Response {
+    const bytes = this.blobs.get(path.split("/").at(-1) ?? "");
+    if (bytes === undefined) return problem(this, 404, "API_NOT_FOUND");
+    return new Response(Buffer.from(bytes), { headers: { "content-type": "application/octet-stream" } });
+  }
+
+  private openWake(): Response {
+    const stream = new ReadableStream<Uint8Array>({ start: (controller) => void this.wakes.push(controller) });
+    return new Response(stream, { headers: { "content-type": "text/event-stream" } });
+  }
+}
+
+export { fault, isFault };

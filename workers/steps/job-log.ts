@@ -1,0 +1,87 @@
+import { closeSync, constants, fsyncSync, openSync, writeSync } from "node:fs";
+import { reasonOf } from "../../src/fault/fault.ts";
+import type { JobReport } from "../../src/protocol/execution.ts";
+import { displayEnd } from "./display.ts";
+
+const TAIL_BYTES = 4_096;
+const TAIL_CHARS = 8_192;
+
+/**
+ * The log of one job: what its processes wrote, byte for byte in order of arrival, under headings of ours (`==> …`).
+ * The job's share is cut at `outputBytesMax`. Written without buffering, since the agent follows the file as it grows.
+ */
+export class JobLog {
+  private readonly fd: number;
+  private readonly hash = new Bun.CryptoHasher("sha256");
+  private room: number;
+  private size = 0;
+  private atLineStart = true;
+  private tailBytes: Uint8Array = new Uint8Array();
+  /** Why the log could not be written on, for example a full disk. From then on it takes nothing. */
+  problem: string | null = null;
+
+  /** Creates the file, 0600; throws the error of node:fs when it exists already or cannot be made. */
+  constructor(path: string, outputBytesMax: number) {
+    const { O_WRONLY, O_CREAT, O_EXCL, O_NOFOLLOW } = constants;
+    this.fd = openSync(path, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW, 0o600);
+    this.room = outputBytesMax;
+  }
+
+  /** A heading on a line of its own. */
+  heading(text: string): void {
+    this.write(Buffer.from(`${this.atLineStart ? "" : "\n"}==> ${text}\n`));
+  }
+
+  /** Takes output of the job; false when the limit is reached or the file cannot be written. */
+  output(chunk: Uint8Array): boolean {
+    const part = chunk.subarray(0, this.room);
+    this.room -= part.length;
+    this.write(part);
+    return this.problem === null && part.length === chunk.length;
+  }
+
+  /** The end of the log, for reading; control characters escaped. */
+  tail(): string {
+    return displayEnd(this.tailBytes, TAIL_CHARS);
+  }
+
+  /** Makes the file durable and says what is in it. */
+  close(): JobReport["log"] {
+    try {
+      fsyncSync(this.fd);
+    } catch (error) {
+      this.problem ??= reasonOf(error); // the digest stands for what was written; a lost tail shows against it
+    }
+    closeSync(this.fd);
+    return { sha256: this.hash.digest("hex") as JobReport["log"]["sha256"], size: this.size };
+  }
+
+  private write(bytes: Uint8Array): void {
+    let done = 0;
+    try {
+      while (done < bytes.length && this.problem === null) {
+        const count = writeSync(this.fd, bytes, done, bytes.length - done);
+        this.hash.update(bytes.subarray(done, done + count));
+        done += count;
+      }
+    } catch (error) {
+      this.problem = reasonOf(error); // ENOSPC, EDQUOT, EIO: the job ends for it
+    }
+    this.size += done;
+    this.remember(bytes.subarray(0, done));
+  }
+
+  private remember(written: Uint8Array): void {
+    if (written.length === 0) return;
+    this.atLineStart = written.at(-1) === 0x0a;
+    const last = written.subarray(-TAIL_BYTES);
+    const kept = this.tailBytes.subarray(Math.max(0, this.tailBytes.length + last.length - TAIL_BYTES));
+    this.tailBytes = Buffer.concat([kept, last]);
+  }
+}
+
+/** What stands in a report when there is no log at all. */
+export const emptyLog = (): JobReport["log"] => ({
+  sha256: new Bun.CryptoHasher("sha256").digest("hex") as JobReport["log"]["sha256"],
+  size: 0,
+});

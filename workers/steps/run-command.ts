@@ -1,0 +1,128 @@
+import type { MessagePort } from "node:worker_threads";
+import type { JobReport, ProgressMessage } from "../../src/protocol/execution.ts";
+import type { StepReport } from "../../src/protocol/outcome.ts";
+import type { JobLimits } from "../../src/protocol/scope.ts";
+import { runInSandbox, type SandboxEnd } from "../../src/sandbox/run.ts";
+import type { ViewSpec } from "../../src/sandbox/view.ts";
+import type { JobStop } from "../job-stop.ts";
+import { displayArgv, displayLine } from "./display.ts";
+import type { JobLog } from "./job-log.ts";
+
+/** One command of a job. */
+export interface Step {
+  /** `checkout`, `setup 1`, `test`: at most 64 characters, ours. */
+  readonly name: string;
+  readonly argv: readonly string[];
+  /** What the log's heading and the report show in place of the argv. */
+  readonly title?: string;
+  readonly view: ViewSpec;
+  /** Sees standard output as it arrives, besides the log. */
+  readonly onStdout?: (chunk: Uint8Array) => void;
+}
+
+/** How a step ended, with the end of what it wrote. */
+export type StepEnd = SandboxEnd & { readonly lastLine: string };
+
+const LAST_LINE_BYTES = 2_048;
+
+/** Runs a job's commands one after the other, each in its own sandbox, and keeps the account of them. */
+export class StepRunner {
+  readonly steps: StepReport[] = [];
+  private readonly bwrapPath: string;
+  private readonly limits: JobLimits;
+  private readonly log: JobLog;
+  private readonly stop: JobStop;
+  private readonly port: MessagePort;
+  private cpuMs = 0;
+  private maxRssBytes = 0;
+  private counted = false;
+  private left: number | null = 0;
+
+  constructor(parts: {
+    readonly bwrapPath: string;
+    readonly limits: JobLimits;
+    readonly log: JobLog;
+    readonly stop: JobStop;
+    readonly port: MessagePort;
+  }) {
+    this.bwrapPath = parts.bwrapPath;
+    this.limits = parts.limits;
+    this.log = parts.log;
+    this.stop = parts.stop;
+    this.port = parts.port;
+  }
+
+  /** What all steps together used; null when no step's account could be had. */
+  get usage(): JobReport["usage"] {
+    return this.counted ? { cpu_ms: this.cpuMs, max_rss_bytes: this.maxRssBytes } : null;
+  }
+
+  get survivors(): number | null {
+    return this.left;
+  }
+
+  /** Runs one step to its end. A job already stopped starts nothing more. */
+  async run(step: Step): Promise<StepEnd> {
+    const startedAt = Date.now();
+    const title = step.title === undefined ? displayArgv(step.argv) : displayLine(step.title);
+    this.port.postMessage({ type: "step", step: step.name, at: startedAt } satisfies ProgressMessage);
+    this.log.heading(`${step.name}: ${title}`);
+    let last: Uint8Array = new Uint8Array();
+    const end = await runInSandbox({
+      bwrapPath: this.bwrapPath,
+      view: step.view,
+      argv: step.argv,
+      fileBytesMax: this.limits.workspace_bytes,
+      stop: this.stop,
+      onOutput: (stream, chunk) => {
+        if (stream === "stdout") step.onStdout?.(chunk);
+        last = Buffer.concat([last.subarray(-LAST_LINE_BYTES), chunk.subarray(-LAST_LINE_BYTES)]);
+        return this.log.output(chunk);
+      },
+    });
+    this.record(step.name, title, startedAt, end);
+    this.log.heading(`${step.name} ${endingOf(end, this.limits)}`);
+    return { ...end, lastLine: lastLineOf(last) };
+  }
+
+  private record(name: string, command: string, startedAt: number, end: SandboxEnd): void {
+    this.steps.push({
+      name,
+      command,
+      started_at: startedAt,
+      ms: end.ms,
+      exit_code: end.exit_code,
+      end: end.end === "stopped" && this.stop.cause === "deadline" ? "deadline" : end.end,
+    });
+    if (end.usage) {
+      this.counted = true;
+      this.cpuMs += end.usage.cpu_ms;
+      this.maxRssBytes = Math.max(this.maxRssBytes, end.usage.max_rss_bytes);
+    }
+    this.left = this.left === null || end.survivors === null ? null : this.left + end.survivors;
+  }
+}
+
+/** `ended with status 1 after 40 ms`: what a reader of the log wants to know of a step. */
+export function endingOf(end: SandboxEnd, limits: JobLimits): string {
+  const after = end.ms < 1000 ? `after ${end.ms} ms` : `after ${(end.ms / 1000).toFixed(1)} s`;
+  switch (end.end) {
+    case "exited":
+      if (end.why !== null) return `did not start: ${displayLine(end.why)}`;
+      return `ended with status ${end.exit_code} ${after}`;
+    case "signalled":
+      return `was ended by ${end.signal} ${after}`;
+    case "stopped":
+      return `was stopped ${after}`;
+    case "output_limit":
+      return `was ended ${after}: the job's output reached its limit of ${limits.output_bytes} bytes`;
+    case "sandbox_failed":
+      return `did not run: ${displayLine(end.why ?? "the sandbox could not be built")}`;
+  }
+}
+
+/** The last line with something on it: where most tools say what was wrong. */
+function lastLineOf(bytes: Uint8Array): string {
+  const lines = new TextDecoder().decode(bytes).split("\n");
+  return displayLine(lines.findLast((line) => line.trim() !== "") ?? "");
+}
