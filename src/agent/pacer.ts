@@ -1,6 +1,9 @@
 import { backoffMs, intervalMs, NewsBudget } from "./beat.ts";
 import type { Clock, Random, Timers } from "./clock.ts";
 
+/** A host that slept finds its beat overdue within this time: timers do not count sleep, the boot clock does. */
+const LOOK_MS = 10_000;
+
 /**
  * Says when the next heartbeat is due: after a failure by full-jitter backoff (never sooner than the server asked),
  * else at once for news within its budget, else by the interval ± 10 %.
@@ -67,7 +70,7 @@ export class Pacer {
       const wait = Math.min(this.waitMs(now, intervalS), end - now);
       if (wait <= 0) return;
       await new Promise<void>((resolve) => {
-        const forget = this.timers.after(wait, resolve);
+        const forget = this.timers.after(Math.min(wait, LOOK_MS), resolve);
         this.interrupt = () => {
           forget();
           resolve();

@@ -4,8 +4,8 @@
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { eventually, stopChild } from "../../dist-scripts/world.ts";
-import { startFleet } from "../support/fleet.ts";
+import { stopChild } from "../../dist-scripts/world.ts";
+import { idle, startFleet } from "../support/fleet.ts";
 
 const BOUND_MB = 25;
 const SETTLE_MS = 8_000;
@@ -38,10 +38,7 @@ async function bareProgram(): Promise<{ anonymous: number; resident: number }> {
 const bare = await bareProgram();
 const fleet = await startFleet("bench-memory");
 try {
-  await eventually(20_000, "the first heartbeat", async () => {
-    const log = readFileSync(join(fleet.world.logs, "agent.log"), "utf8");
-    return log.includes('"state":"idle"') ? true : null;
-  });
+  await idle(fleet.world);
   await Bun.sleep(SETTLE_MS);
   const agent = memoryOf(fleet.agent.pid);
   const line = (name: string, memory: typeof agent) =>

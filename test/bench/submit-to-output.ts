@@ -5,11 +5,10 @@
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { makeExampleRepository } from "../../dist-scripts/example-repository.ts";
-import { eventually } from "../../dist-scripts/world.ts";
 import { API, type JobView } from "../../src/protocol/api.ts";
-import { type Fleet, finished, repositoryDir, startFleet } from "../support/fleet.ts";
+import { type Fleet, finished, idle, repositoryDir, startFleet } from "../support/fleet.ts";
 
-const ROUNDS = 20;
+const ROUNDS = 10;
 const BOUND_MS = 150;
 /** Lets the budget for unasked heartbeats (five, then one every two seconds) fill up between rounds. */
 const PAUSE_MS = 6_500;
@@ -72,10 +71,7 @@ const fleet = await startFleet("bench-submit");
 try {
   const key = readFileSync(join(fleet.world.controlData, "admin.key"), "utf8").trim();
   const repository = makeExampleRepository(repositoryDir(fleet.world, "slug"));
-  await eventually(20_000, "the agent to listen", async () => {
-    const log = readFileSync(join(fleet.world.logs, "agent.log"), "utf8");
-    return log.includes('"state":"idle"') ? true : null;
-  });
+  await idle(fleet.world);
   const bare: number[] = [];
   const empty: number[] = [];
   const cloned: number[] = [];

@@ -2,7 +2,7 @@
 // Method: the compiled agent in an empty directory, with its bundle, without it, and with one byte changed.
 
 import { afterAll, beforeAll, expect, test } from "bun:test";
-import { chmodSync, copyFileSync, mkdirSync, openSync, writeSync } from "node:fs";
+import { chmodSync, closeSync, copyFileSync, mkdirSync, openSync, writeSync } from "node:fs";
 import { join } from "node:path";
 import { agentFlags, makeWorld, type Ran, type World } from "../../dist-scripts/world.ts";
 
@@ -51,6 +51,7 @@ test("a byte changed: run refuses as tampered", async () => {
   const binary = copy("changed", ["agentina", "agentina.sigstore.json"]);
   const fd = openSync(binary, "r+");
   writeSync(fd, "x", Bun.file(binary).size - 4096);
+  closeSync(fd);
   const refused = await run(binary, "run", ...agentFlags(world));
   expect(refused.status).toBe(78);
   expect(refused.stderr).toContain("RELEASE_TAMPERED");

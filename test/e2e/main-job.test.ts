@@ -98,21 +98,23 @@ test("a source that needs the network is refused with SOURCE_NEEDS_EGRESS", asyn
 
 test("the sandbox holds: no network, no other files, nothing of the agent's environment, no root", async () => {
   writeFileSync(join(fleet.world.dir, "outside.txt"), "untouched");
+  // The log shows the command itself, so a mark counts only as the shell writes it: with its digit.
   const script = [
     'echo "uid=$(id -u)"',
-    "(echo hi > /usr/bin/agentina-was-here) 2>/dev/null && echo WROTE-USR",
-    `(cat ${fleet.world.dir}/outside.txt) 2>/dev/null && echo READ-OUTSIDE`,
-    `(cat ${fleet.world.state}/license.jwt) 2>/dev/null && echo READ-STATE`,
-    "grep -c : /proc/net/dev",
+    '(echo hi > /usr/bin/agentina-was-here) 2>/dev/null && echo "WROTE-USR$((1))"',
+    `(cat ${fleet.world.dir}/outside.txt) 2>/dev/null && echo "READ-OUTSIDE$((1))"`,
+    `(cat ${fleet.world.state}/license.jwt) 2>/dev/null && echo "READ-STATE$((1))"`,
+    'echo "interfaces=$(grep -c : /proc/net/dev)"',
     "env | sort",
     "echo inside > made-here && cat made-here",
   ].join("; ");
   const done = await finished(fleet.world, (await submit(fleet.world, shellJob(script))).id);
   expect(done.outcome).toBe("succeeded");
   const log = await logOf(done.id);
-  for (const never of ["WROTE-USR", "READ-OUTSIDE", "READ-STATE", "uid=0", "AGENTINA", "SETPRIV"]) {
+  for (const never of ["WROTE-USR1", "READ-OUTSIDE1", "READ-STATE1", "uid=0", "AGENTINA_", "SETPRIV"]) {
     expect(log).not.toContain(never);
   }
+  expect(log).toContain("interfaces=1\n"); // the loopback of its own network namespace, nothing else
   expect(log).toContain("inside"); // the control beside the denials: the workspace can be written
 }, 60_000);
 

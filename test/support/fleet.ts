@@ -62,3 +62,10 @@ export const shellJob = (script: string, more: object = {}): object => ({
   limits: { timeout_s: 60 },
   ...more,
 });
+
+/** Waits until the agent has had a heartbeat accepted and says it is idle. */
+export const idle = (world: World): Promise<true> =>
+  eventually(20_000, "the agent to be idle", async () => {
+    const log = Bun.file(join(world.logs, "agent.log"));
+    return (await log.exists()) && (await log.text()).includes('"state":"idle"') ? true : null;
+  });

@@ -2,20 +2,12 @@
 
 import { createHash } from "node:crypto";
 import * as v from "valibot";
-import { fault, isFault } from "../../src/fault/fault.ts";
-import {
-  type AgentId,
-  newAccountId,
-  newControlPlaneId,
-  newJobId,
-  newLicenseId,
-} from "../../src/protocol/ids.ts";
+import type { AgentId } from "../../src/protocol/ids.ts";
 import type { JobClaims } from "../../src/protocol/job.ts";
 import { parseDocument } from "../../src/protocol/json.ts";
 import { LIMITS } from "../../src/protocol/limits.ts";
 import type { Ed25519Jwk } from "../../src/protocol/scalars.ts";
-import { DEFAULT_LIMITS } from "../../src/protocol/scope.ts";
-import { type Fingerprint, type LicenseClaims, type TrustClaims, TYP } from "../../src/protocol/trust.ts";
+import { TYP } from "../../src/protocol/trust.ts";
 import {
   type BeatJob,
   type BeatReply,
@@ -24,17 +16,15 @@ import {
   REPLY_HEADER,
   type Slot,
 } from "../../src/protocol/wire.ts";
-import { importVerifyKey, makeSealingKey, makeSigningKey, thumbprint } from "../../src/trust/keys.ts";
-import { signJws } from "../../src/trust/sign-jws.ts";
-import { openJws, sha256Of } from "../../src/trust/strict-jws.ts";
-import { openTrust, type TrustSet } from "../../src/trust/trust-set.ts";
+import { importVerifyKey, thumbprint } from "../../src/trust/keys.ts";
+import { openJws } from "../../src/trust/strict-jws.ts";
+import { Authority, nonce } from "./authority.ts";
 import { problem } from "./lies.ts";
 import { LogStore } from "./log-store.ts";
 import { ReceiptLedger } from "./receipt-ledger.ts";
 import type { VirtualTime } from "./virtual-time.ts";
 
-export const ROUTE_NAMES = ["trust", "activate", "token", "heartbeat", "log", "blob", "wake"] as const;
-export type Route = (typeof ROUTE_NAMES)[number];
+export type Route = "trust" | "activate" | "token" | "heartbeat" | "log" | "blob" | "wake";
 
 /** One request as it arrived. */
 export interface Exchange {
@@ -43,7 +33,6 @@ export interface Exchange {
   readonly url: URL;
   readonly headers: Headers;
   readonly body: Uint8Array;
-  readonly signal: AbortSignal | null;
 }
 
 /** What a request meets: `honest` gives the true answer and lets it have its effect. */
@@ -62,28 +51,20 @@ const ProofSchema = v.strictObject({
   ath: v.optional(v.string()),
   nonce: v.optional(v.string()),
 });
+const PROOF = {
+  what: "proof",
+  typ: TYP.dpop,
+  maxBytes: LIMITS.SMALL_JWS_BYTES,
+  schema: ProofSchema,
+  embeddedJwk: true,
+} as const;
 
-const random = (count: number) => crypto.getRandomValues(new Uint8Array(count));
-const nonce = () => Buffer.from(random(16)).toString("base64url");
 const digest = (data: string | Uint8Array) => createHash("sha256").update(data).digest("base64url");
-
-export async function makeKeys() {
-  const [root, job, order, license] = await Promise.all(
-    [0, 1, 2, 3].map(async () => (await makeSigningKey()).key),
-  );
-  if (!root || !job || !order || !license) throw new Error("no keys");
-  return { root, job, order, license, enrol: (await makeSealingKey()).key };
-}
-type Keys = Awaited<ReturnType<typeof makeKeys>>;
 
 export class ScriptedControl {
   readonly url = "http://127.0.0.1:7777/";
   readonly time: VirtualTime;
-  keys: Keys;
-  trustClaims: TrustClaims;
-  readonly issuer = newControlPlaneId(random);
-  readonly lic = newLicenseId(random);
-  readonly account = newAccountId(random);
+  readonly authority: Authority;
 
   /** Everything that broke the protocol, in words. A test of honest behaviour expects none. */
   readonly violations: string[] = [];
@@ -110,24 +91,28 @@ export class ScriptedControl {
   skewMs = 0;
   /** Members of the next reply alone. */
   extra: Partial<BeatReply> = {};
+  /** Envelopes for the next reply. */
   offers: string[] = [];
-  seq = 0;
   chain = { n: 0, nonce: nonce() };
   private last: { rid: string; inst: string; shown: string; body: Uint8Array; reply: string } | null = null;
-  private agent: { id: AgentId; jwk: Ed25519Jwk; jkt: string } | null = null;
   private readonly script: { route: Route; lie: Lie }[] = [];
   private readonly habits = new Map<Route, Lie>();
+  private readonly proofs = new Set<string>();
   private beating = 0;
 
-  private constructor(time: VirtualTime, keys: Keys) {
+  private constructor(time: VirtualTime, authority: Authority) {
     this.time = time;
-    this.keys = keys;
+    this.authority = authority;
     this.receipts = new ReceiptLedger(this.violations);
-    this.trustClaims = this.trustOf(keys, 1);
   }
 
   static async make(time: VirtualTime): Promise<ScriptedControl> {
-    return new ScriptedControl(time, await makeKeys());
+    return new ScriptedControl(time, await Authority.make(() => time.nowS()));
+  }
+
+  async enrol(id: AgentId, jwk: Ed25519Jwk): Promise<void> {
+    await this.authority.enrol(id, jwk);
+    this.receipts.identity = jwk;
   }
 
   /** The next requests to `route` meet these, one each, in order. */
@@ -141,101 +126,10 @@ export class ScriptedControl {
     else this.habits.set(route, lie);
   }
 
-  async trustSet(): Promise<TrustSet> {
-    return await openTrust(await this.trustDocument(), this.time.nowS());
-  }
-
-  async trustDocument(keys = this.keys, claims = this.trustClaims) {
-    return { v: 1 as const, root: keys.root.jwk, trust: await signJws(TYP.trust, keys.root, claims) };
-  }
-
-  trustOf(keys: Keys, seq: number): TrustClaims {
-    const nowS = this.time.nowS();
-    return {
-      v: 1,
-      iss: this.issuer,
-      seq,
-      iat: nowS,
-      exp: nowS + 90 * 86_400,
-      keys: (["job", "order", "license"] as const).map((use) => ({
-        use,
-        kid: keys[use].kid,
-        jwk: keys[use].jwk,
-        nbf: nowS - 60,
-        exp: nowS + 30 * 86_400,
-      })),
-      enrol: { kid: keys.enrol.kid, jwk: keys.enrol.jwk },
-      fp_salt: "s".repeat(22),
-    };
-  }
-
-  /** Knows an agent from now on, and no other. */
-  async enrol(id: AgentId, jwk: Ed25519Jwk): Promise<void> {
-    this.agent = { id, jwk, jkt: await thumbprint(jwk) };
-    this.receipts.identity = jwk;
-  }
-
-  licenseClaims(over: Partial<LicenseClaims> = {}): LicenseClaims {
-    const nowS = this.time.nowS();
-    if (this.agent === null) throw new Error("nobody is enrolled");
-    const fp: Fingerprint = { v: 1, components: {}, id: `fp_${"f".repeat(32)}` };
-    return {
-      iss: this.issuer,
-      sub: this.agent.id,
-      aud: "agentina",
-      jti: nonce(),
-      lic: this.lic,
-      tenant: this.account,
-      plan: "self-hosted",
-      max_agents: 3,
-      max_concurrent_tasks_per_agent: 2,
-      kinds: ["test.run"],
-      fp,
-      weak: true,
-      cnf: { jkt: this.agent.jkt },
-      epoch: 1,
-      era: 1,
-      iat: nowS,
-      nbf: nowS,
-      exp: nowS + 30 * 86_400,
-      offline_grace_s: 7 * 86_400,
-      ...over,
-    };
-  }
-
-  async license(over: Partial<LicenseClaims> = {}, key = this.keys.license): Promise<string> {
-    return await signJws(TYP.license, key, this.licenseClaims(over));
-  }
-
-  jobClaims(over: Partial<JobClaims> = {}): JobClaims {
-    const nowS = this.time.nowS();
-    if (this.agent === null) throw new Error("nobody is enrolled");
-    return {
-      v: 1,
-      iss: this.issuer,
-      aud: this.agent.id,
-      sub: "job",
-      jti: newJobId(random),
-      attempt: 1,
-      seq: ++this.seq,
-      epoch: 1,
-      lic: this.lic,
-      kind: "test.run",
-      payload: { source: { type: "empty" }, run: ["true"] },
-      scope: { files: { read: [], write: ["./"] }, commands: "system", hosts: [], env: [] },
-      limits: DEFAULT_LIMITS,
-      on_lost: "fail",
-      iat: nowS,
-      nbf: nowS,
-      exp: nowS + 600,
-      ...over,
-    };
-  }
-
   /** Puts a signed job into the next reply. */
-  async offer(over: Partial<JobClaims> = {}, key = this.keys.job): Promise<JobClaims> {
-    const claims = this.jobClaims(over);
-    this.offers.push(await signJws(TYP.job, key, claims));
+  async offer(over: Partial<JobClaims> = {}): Promise<JobClaims> {
+    const claims = this.authority.jobClaims(over);
+    this.offers.push(await this.authority.job(claims));
     return claims;
   }
 
@@ -252,56 +146,51 @@ export class ScriptedControl {
   async handle(exchange: Exchange): Promise<Response> {
     this.requests.push({ ...exchange, at: this.time.bootMs() });
     const index = this.script.findIndex(({ route }) => route === exchange.route);
-    const lie = this.script.splice(index, index < 0 ? 0 : 1)[0]?.lie ?? this.habits.get(exchange.route);
+    const scripted = index < 0 ? undefined : this.script.splice(index, 1)[0];
+    const lie = scripted?.lie ?? this.habits.get(exchange.route);
     const honest = () => this.time.track(this.honest(exchange));
     return await (lie === undefined ? honest() : lie(honest, exchange, this));
   }
 
-  /** The header a reply must carry. */
-  async sign(body: string, over: { rid?: string; agent?: string; key?: Keys["order"] } = {}): Promise<string> {
-    const agent = over.agent ?? this.agent?.id;
-    const rid = over.rid ?? this.last?.rid;
-    return await signJws(TYP.reply, over.key ?? this.keys.order, { agent, rid, sha256: sha256Of(body) });
-  }
-
-  private async honest(exchange: Exchange): Promise<Response> {
-    switch (exchange.route) {
-      case "trust":
-        return this.json(await this.trustDocument());
-      case "activate":
-        throw new Error("a test that activates scripts the answer");
-      case "token":
-        return (await this.badProof(exchange, null)) ?? this.grantToken();
-      case "heartbeat":
-      case "log":
-      case "blob":
-      case "wake":
-        return (await this.badBearer(exchange)) ?? (await this.agentRoute(exchange));
-    }
-  }
-
-  private async agentRoute(exchange: Exchange): Promise<Response> {
-    switch (exchange.route) {
-      case "log":
-        return this.logs.put(exchange, this);
-      case "blob":
-        return this.blob(exchange.url.pathname);
-      case "wake":
-        return this.openWake();
-      default:
-        return await this.heartbeat(exchange);
-    }
-  }
-
   json(value: unknown, headers: Record<string, string> = {}): Response {
-    return new Response(JSON.stringify(value), {
-      headers: { "content-type": "application/json", ...this.usualHeaders(), ...headers },
-    });
+    const type = { "content-type": "application/json" };
+    return new Response(JSON.stringify(value), { headers: { ...type, ...this.usualHeaders(), ...headers } });
   }
 
   usualHeaders(): Record<string, string> {
     const date = new Date(this.time.wallMs() + this.skewMs).toUTCString();
     return { date, ...(this.dpopNonce === null ? {} : { "dpop-nonce": this.dpopNonce }) };
+  }
+
+  /** A reply's text as an honest server sends it: under the signature of its order key. */
+  async signed(reply: string): Promise<Response> {
+    const header = await this.authority.reply(reply, this.last?.rid ?? "");
+    const headers = { "content-type": "application/json", ...this.usualHeaders(), [REPLY_HEADER]: header };
+    return new Response(reply, { headers });
+  }
+
+  /** The request id of the beat answered last. */
+  get rid(): string {
+    return this.last?.rid ?? "";
+  }
+
+  private async honest(exchange: Exchange): Promise<Response> {
+    switch (exchange.route) {
+      case "trust":
+        return this.json(await this.authority.trustDocument());
+      case "activate":
+        throw new Error("a test that activates scripts the answer");
+      case "token":
+        return (await this.badProof(exchange, null)) ?? this.grantToken();
+      case "heartbeat":
+        return (await this.badBearer(exchange)) ?? (await this.heartbeat(exchange));
+      case "log":
+        return (await this.badBearer(exchange)) ?? this.logs.put(exchange, this);
+      case "blob":
+        return (await this.badBearer(exchange)) ?? this.blob(exchange.url.pathname);
+      case "wake":
+        return (await this.badBearer(exchange)) ?? this.openWake();
+    }
   }
 
   private grantToken(): Response {
@@ -318,20 +207,20 @@ export class ScriptedControl {
 
   /** Holds a request's proof against the request (RFC 9449 section 4.3). */
   private async badProof(exchange: Exchange, token: string | null): Promise<Response | null> {
-    const proof = await openJws(
-      exchange.headers.get("dpop"),
-      { what: "proof", typ: TYP.dpop, maxBytes: LIMITS.SMALL_JWS_BYTES, schema: ProofSchema, embeddedJwk: true },
-      async ({ jwk }) => await importVerifyKey(jwk as Ed25519Jwk),
+    const { claims, header } = await openJws(exchange.headers.get("dpop"), PROOF, ({ jwk }) =>
+      importVerifyKey(jwk as Ed25519Jwk),
     );
-    const { claims, header } = proof;
-    const wrong = [
-      [(await thumbprint(header.jwk as Ed25519Jwk)) === this.agent?.jkt, "key"],
+    const checks: readonly (readonly [boolean, string])[] = [
+      [(await thumbprint(header.jwk as Ed25519Jwk)) === this.authority.agent.jkt, "key"],
       [claims.htm === exchange.method, "method"],
       [claims.htu === exchange.url.origin + exchange.url.pathname, "url"],
       [claims.bsha === digest(exchange.body), "body"],
       [claims.ath === (token === null ? undefined : digest(token)), "token"],
       [Math.abs(claims.iat - this.time.nowS()) <= LIMITS.DPOP_AGE_S, "time"],
-    ].find(([right]) => !right);
+      [!this.proofs.has(claims.jti), "request"],
+    ];
+    this.proofs.add(claims.jti);
+    const wrong = checks.find(([right]) => !right);
     if (wrong) {
       this.violations.push(`${exchange.route}: proof of another ${wrong[1]}`);
       return problem(this, 401, "DPOP_INVALID");
@@ -345,11 +234,9 @@ export class ScriptedControl {
     if (this.beating > 1) this.violations.push("two beats in flight");
     try {
       const parsed = parseDocument(exchange.body, BeatRequestSchema);
-      if (!parsed.ok) {
-        this.violations.push(`beat: ${parsed.path} ${parsed.why}`);
-        return problem(this, 400, "API_BODY_MALFORMED");
-      }
-      return await this.answer(parsed.value, exchange.body);
+      if (parsed.ok) return await this.answer(parsed.value, exchange.body);
+      this.violations.push(`beat: ${parsed.path} ${parsed.why}`);
+      return problem(this, 400, "API_BODY_MALFORMED");
     } finally {
       this.beating -= 1;
     }
@@ -393,11 +280,6 @@ export class ScriptedControl {
     };
   }
 
-  private async signed(reply: string): Promise<Response> {
-    const headers = { "content-type": "application/json", ...this.usualHeaders() };
-    return new Response(reply, { headers: { ...headers, [REPLY_HEADER]: await this.sign(reply) } });
-  }
-
   private blob(path: string): Response {
     const bytes = this.blobs.get(path.split("/").at(-1) ?? "");
     if (bytes === undefined) return problem(this, 404, "API_NOT_FOUND");
@@ -405,9 +287,11 @@ export class ScriptedControl {
   }
 
   private openWake(): Response {
-    const stream = new ReadableStream<Uint8Array>({ start: (controller) => void this.wakes.push(controller) });
+    const stream = new ReadableStream<Uint8Array>({
+      start: (controller) => {
+        this.wakes.push(controller);
+      },
+    });
     return new Response(stream, { headers: { "content-type": "text/event-stream" } });
   }
 }
-
-export { fault, isFault };

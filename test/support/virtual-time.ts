@@ -11,14 +11,15 @@ interface Due {
 /** Real turns of the event loop without anything under way after which the world counts as waiting for its clock. */
 const CALM_TURNS = 4;
 const TIMERS_MAX = 200_000;
-const START_WALL_MS = Date.UTC(2026, 0, 15, 12, 0, 0);
+/** When every test begins, seconds. */
+export const START_S = Date.UTC(2026, 0, 15, 12, 0, 0) / 1000;
 
 /**
  * Both clocks and all timers of one test. Signing and verifying leave the thread for a moment, so time moves only while
  * no operation of WebCrypto and nothing given to `track` is under way.
  */
 export class VirtualTime implements Clock, Timers, Disposable {
-  private wall = START_WALL_MS;
+  private wall = START_S * 1000;
   private boot = 1_000_000;
   private busy = 0;
   private ids = 0;

@@ -1,5 +1,5 @@
 import * as v from "valibot";
-import { fault, reasonOf } from "../../fault/fault.ts";
+import { fault } from "../../fault/fault.ts";
 import { parseDocument } from "../../protocol/json.ts";
 import { refuseForeignTrust } from "../../terminal/environment.ts";
 import { parseAdminKey } from "../data/admin-key.ts";
@@ -46,12 +46,12 @@ export const dataDirOf = (args: Pick<ConnectionArgs, "data-dir">, env: Environme
  * CONTROL_NOT_SERVING, CONTROL_KEY_UNUSABLE, CLI_BAD_VALUE.
  */
 export async function connect(args: ConnectionArgs, env: Environment, command: string): Promise<ApiClient> {
-  const paths = dataPaths(dataDirOf(args, env));
-  const url = args.url === undefined ? await servedUrl(paths.serve, paths.root) : origin(args.url, command);
-  refuseForeignTrust(url, env);
   if (args.url !== undefined && args["key-file"] === undefined && args["data-dir"] === undefined) {
     throw fault("CLI_MISSING_ARGUMENT", { command, argument: "--key-file FILE (with --url)" });
   }
+  const paths = dataPaths(dataDirOf(args, env));
+  const url = args.url === undefined ? await servedUrl(paths.serve, paths.root) : origin(args.url, command);
+  refuseForeignTrust(url, env);
   return new ApiClient(url, await readKey(args["key-file"] ?? paths.adminKey));
 }
 
@@ -84,6 +84,6 @@ function origin(text: string, command: string): string {
 
 async function readKey(path: string): Promise<string> {
   const file = await readPrivateFile(path, 256);
-  if (!file.found) throw fault("CONTROL_KEY_UNUSABLE", { path, why: reasonOf(file.why) });
+  if (!file.found) throw fault("CONTROL_KEY_UNUSABLE", { path, why: file.why });
   return parseAdminKey(new TextDecoder().decode(file.bytes), path);
 }

@@ -11,7 +11,7 @@ import { jsonErrorPosition } from "../../../src/control-plane/cli/json-position.
 import type { JobView } from "../../../src/protocol/api.ts";
 import { runProgram } from "../../../src/terminal/run-program.ts";
 import { sha256Of } from "../../../src/trust/strict-jws.ts";
-import { mint, SUBMISSION, startTestControlPlane, type TestControlPlane } from "./support/control-plane.ts";
+import { SUBMISSION, startTestControlPlane, type TestControlPlane } from "./support/control-plane.ts";
 import { claimsOf, ScriptedAgent } from "./support/scripted-agent.ts";
 import { FAILED_RUN } from "./support/test-run-result.ts";
 
@@ -44,6 +44,9 @@ async function run(argv: readonly string[], heard?: (text: string) => void): Pro
       out: (text) => {
         out += text;
         heard?.(text);
+      },
+      say: async (text) => {
+        out += text;
       },
       err: (text) => {
         err += text;
@@ -98,7 +101,7 @@ describe("the command line", () => {
       "CONTROL_KEY_UNUSABLE",
     ],
     [["jobs"], 64, '"job"'],
-  ] as const)("%p fails with %i", async (argv, exit, text) => {
+  ] as const)("%j fails with %i", async (argv, exit, text) => {
     const ran = await run(argv);
     expect(ran.exit as number).toBe(exit);
     expect(ran.err).toContain(text);

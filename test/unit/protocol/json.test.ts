@@ -138,3 +138,12 @@ test("a value that does not fit names the place", () => {
   expect(parseValue({ jobs: [{ n: 1, x: 1 }] }, schema)).toMatchObject({ ok: false, path: "jobs.0.x" });
   expect(parseValue("jobs", schema)).toMatchObject({ ok: false, path: "(document)" });
 });
+
+test("a list is not an object, even where every member may be left out", () => {
+  const schema = v.strictObject({ limits: v.optional(v.strictObject({ n: v.optional(v.number()) }), {}) });
+  expect(parseValue({ limits: {} }, schema)).toEqual({ ok: true, value: { limits: {} } });
+  expect(parseValue({}, schema)).toEqual({ ok: true, value: { limits: {} } });
+  expect(parseValue([], schema)).toMatchObject({ ok: false, path: "(document)" });
+  expect(parseValue({ limits: [] }, schema)).toMatchObject({ ok: false, path: "limits" });
+  expect(parseValue([], v.record(v.string(), v.unknown()))).toMatchObject({ ok: false });
+});

@@ -9,6 +9,8 @@ import {
   openSync,
   readdirSync,
   readFileSync,
+  renameSync,
+  symlinkSync,
   writeFileSync,
 } from "node:fs";
 import { createServer } from "node:net";
@@ -281,7 +283,9 @@ describe("how it ends", () => {
   test("a hundred runs leave no descriptor and no child", async () => {
     const before = openDescriptors();
     for (let i = 0; i < 25; i++) await Promise.all([0, 1, 2, 3].map(() => run(["true"])));
-    expect(openDescriptors()).toBe(before);
+    // Bun closes its own copy of a pipe's end a moment after the end of file.
+    for (let tries = 0; tries < 100 && openDescriptors() > before; tries++) await Bun.sleep(10);
+    expect(openDescriptors()).toBeLessThanOrEqual(before);
     const children = readFileSync(`/proc/self/task/${process.pid}/children`, "utf8").trim();
     expect(children).toBe("");
   });
@@ -315,7 +319,6 @@ test("a directory swapped for a link after it was opened shows what was opened",
   writeFileSync(join(given, "name"), "given");
   writeFileSync(join(secret, "name"), "secret");
   const fd = openOwnPath(given);
-  const { renameSync, symlinkSync } = await import("node:fs");
   renameSync(given, join(dir.path, "moved"));
   symlinkSync(secret, given);
   const ran = await sh("cat /srv/given/name", {

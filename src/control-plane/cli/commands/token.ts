@@ -3,6 +3,7 @@ import { EXIT } from "../../../fault/exit.ts";
 import { fault } from "../../../fault/fault.ts";
 import { API, TokenMintedSchema } from "../../../protocol/api.ts";
 import { command } from "../../../terminal/command.ts";
+import { notices } from "../../../terminal/notices.ts";
 import { jsonLine } from "../../../terminal/output.ts";
 import { connect, connectionArgs } from "../connection.ts";
 import { parseSeconds } from "../text.ts";
@@ -32,16 +33,17 @@ export const mintCommand = command({
     ...connectionArgs,
   },
   run: async (args, terminal) => {
-    const client = await connect(args, process.env, MINT);
     const request = { ttl_s: ttlOf(args.ttl), ...(args.label === undefined ? {} : { label: args.label }) };
+    const client = await connect(args, process.env, MINT);
     const minted = await client.json({ method: "POST", path: API.tokens, json: request }, TokenMintedSchema);
     if (args.json) {
       terminal.out(jsonLine(minted));
       return EXIT.OK;
     }
     terminal.out(`${minted.token}\n`);
-    terminal.err(
-      `Token ${minted.id}, good until ${new Date(minted.expires_at).toISOString()}, for one host. It is not shown again.\n`,
+    const until = new Date(minted.expires_at).toISOString();
+    (await notices(terminal)).info(
+      `Token ${minted.id}, for one host, until ${until}. It is not shown again.`,
     );
     return EXIT.OK;
   },

@@ -10,10 +10,10 @@ export const versionCommand = command({
     trustVariables: "harmless",
   },
   args: { json: { type: "boolean", description: "Print one JSON object" } },
-  run: ({ json }, terminal) => {
+  run: async ({ json }, terminal) => {
     const { version, commit, date, target, bun } = BUILD;
-    if (json) terminal.out(jsonLine({ version, commit, date, target, bun }));
-    else terminal.out(`agentina-control ${version} (${target}, commit ${commit}, ${date}, bun ${bun})\n`);
+    const text = `agentina-control ${version} (${target}, commit ${commit}, ${date}, bun ${bun})\n`;
+    await terminal.say(json ? jsonLine({ version, commit, date, target, bun }) : text);
     return EXIT.OK;
   },
 });
