@@ -13,7 +13,7 @@ export type Parsed<T> = { readonly ok: true; readonly value: T } | Misfit;
 
 /**
  * Parses one JSON document strictly: well-formed Unicode, also where it is escaped, no duplicate members at any depth, no
- * `__proto__`, no number beyond the safe range, at most 32 levels, nothing after the value (RFC 8259, RFC 7493
+ * `__proto__` and its kin, no number beyond the safe range, at most 32 levels, nothing after the value (RFC 8259, RFC 7493
  * section 2). Takes time linear in the text's length, whatever the text.
  */
 export function parseJson(text: string): Parsed<unknown> {
@@ -76,6 +76,9 @@ function listTakenForObject(input: unknown, output: unknown, path = ""): string 
 
 const misfit = (why: string): Misfit => ({ ok: false, path: "(document)", why });
 
+/** Names that schemas drop in silence to keep prototypes safe: what was signed must be what is read. */
+const LOST_NAMES: readonly string[] = ["__proto__", "constructor", "prototype"];
+
 const LONE_SURROGATE = "holds half a surrogate pair";
 
 /** A string with the colon that makes it a member's name, a number, or a bracket. For texts known to be JSON. */
@@ -107,7 +110,7 @@ function scan(text: string): string | null {
 
 function nameProblem(name: string, names: Set<string> | null | undefined): string | null {
   if (!name.isWellFormed()) return LONE_SURROGATE;
-  if (name === "__proto__") return 'holds the member "__proto__"';
+  if (LOST_NAMES.includes(name)) return `holds the member "${name}"`;
   if (names?.has(name)) return `holds the member "${name.slice(0, 64)}" twice`;
   names?.add(name);
   return null;

@@ -3,9 +3,9 @@ import type { TestRunResult } from "../../src/protocol/outcome.ts";
 import { readJUnit } from "../reports/junit.ts";
 import { type FileMark, markReportFile, readReportFile } from "../reports/read-report-file.ts";
 import { TapReader } from "../reports/tap.ts";
-import { checkout } from "../steps/checkout.ts";
+import { checkout, gitComplaint } from "../steps/checkout.ts";
 import { displayArgv, displayLine } from "../steps/display.ts";
-import type { StepEnd } from "../steps/run-command.ts";
+import { lastLineOf, type StepEnd } from "../steps/run-command.ts";
 import { fitResult } from "./fit-result.ts";
 import type { JobContext, KindReport } from "./job-context.ts";
 import { type ReportReading, testVerdict, type Verdict } from "./test-verdict.ts";
@@ -47,7 +47,8 @@ async function checkOut(
   if (end === null) return null;
   const early = cutShort(end, context);
   if (early) return early;
-  if (end.exit_code !== 0) return { end: "failed", reason: "checkout_failed", detail: whatItSaid(end) };
+  if (end.exit_code !== 0)
+    return { end: "failed", reason: "checkout_failed", detail: whatItSaid(end, gitComplaint(end)) };
   found.commit = source.type === "empty" ? null : source.commit;
   return null;
 }
@@ -59,7 +60,7 @@ async function setUp({ setup, env }: TestRunPayload, context: JobContext): Promi
     const early = cutShort(end, context);
     if (early) return early;
     if (end.exit_code !== 0) {
-      const detail = displayLine(`${displayArgv(argv)}: ${whatItSaid(end)}`);
+      const detail = displayLine(`${displayArgv(argv)}: ${whatItSaid(end, lastLineOf(end))}`);
       return { end: "failed", reason: "setup_failed", detail };
     }
   }
@@ -135,10 +136,10 @@ function cutShort(end: StepEnd, { stop, log, task }: JobContext): Verdict | null
   }
 }
 
-function whatItSaid(end: StepEnd): string {
+function whatItSaid(end: StepEnd, said: string): string {
   if (end.why !== null) return `cannot be started: ${displayLine(end.why)}`;
   const how = end.signal === null ? `status ${end.exit_code}` : end.signal;
-  return end.lastLine === "" ? `ended with ${how}` : `ended with ${how}: ${end.lastLine}`;
+  return said === "" ? `ended with ${how}` : `ended with ${how}: ${said}`;
 }
 
 function resultOf(

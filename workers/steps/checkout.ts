@@ -6,7 +6,8 @@ import { openOwnPath, openRealPath } from "../../src/sandbox/scope-paths.ts";
 import type { TextFile, ViewSpec } from "../../src/sandbox/view.ts";
 import { HOME_DIR } from "../../src/scope/paths.ts";
 import { localSource } from "../../src/scope/source.ts";
-import type { StepEnd, StepRunner } from "./run-command.ts";
+import { displayLine } from "./display.ts";
+import { lastLineOf, type StepEnd, type StepRunner } from "./run-command.ts";
 
 /** Where the source's repository or bundle lies inside the checkout's sandbox, whatever its place on the host. */
 const SOURCE_PLACE = "/source";
@@ -86,6 +87,12 @@ export async function checkout(
   } finally {
     closeSync(fd);
   }
+}
+
+/** What git complained of, for a person: its own `fatal:` and `error:` lines, without the advice around them. */
+export function gitComplaint(end: StepEnd): string {
+  const own = end.lastLines.filter((line) => /^(fatal|error): /.test(line));
+  return own.length === 0 ? lastLineOf(end) : displayLine(own.join("; "));
 }
 
 function checkoutArgv(gitPath: string, source: Exclude<Source, { type: "empty" }>): readonly string[] {

@@ -20,10 +20,10 @@ export interface Step {
   readonly onStdout?: (chunk: Uint8Array) => void;
 }
 
-/** How a step ended, with the end of what it wrote. */
-export type StepEnd = SandboxEnd & { readonly lastLine: string };
+/** How a step ended, with the last lines it wrote that hold something, raw. */
+export type StepEnd = SandboxEnd & { readonly lastLines: readonly string[] };
 
-const LAST_LINE_BYTES = 2_048;
+const LAST_BYTES = 2_048;
 
 /** Runs a job's commands one after the other, each in its own sandbox, and keeps the account of them. */
 export class StepRunner {
@@ -76,13 +76,13 @@ export class StepRunner {
       stop: this.stop,
       onOutput: (stream, chunk) => {
         if (stream === "stdout") step.onStdout?.(chunk);
-        last = Buffer.concat([last.subarray(-LAST_LINE_BYTES), chunk.subarray(-LAST_LINE_BYTES)]);
+        last = Buffer.concat([last.subarray(-LAST_BYTES), chunk.subarray(-LAST_BYTES)]);
         return this.log.output(chunk);
       },
     });
     this.record(step.name, title, startedAt, end);
     this.log.heading(`${step.name} ${endingOf(end, this.limits)}`);
-    return { ...end, lastLine: lastLineOf(last) };
+    return { ...end, lastLines: linesOf(last) };
   }
 
   private record(name: string, command: string, startedAt: number, end: SandboxEnd): void {
@@ -121,8 +121,11 @@ export function endingOf(end: SandboxEnd, limits: JobLimits): string {
   }
 }
 
-/** The last line with something on it: where most tools say what was wrong. */
-function lastLineOf(bytes: Uint8Array): string {
-  const lines = new TextDecoder().decode(bytes).split("\n");
-  return displayLine(lines.findLast((line) => line.trim() !== "") ?? "");
-}
+const linesOf = (bytes: Uint8Array): readonly string[] =>
+  new TextDecoder()
+    .decode(bytes)
+    .split("\n")
+    .filter((line) => line.trim() !== "");
+
+/** The last line a step wrote: where most tools say what was wrong. */
+export const lastLineOf = ({ lastLines }: StepEnd): string => displayLine(lastLines.at(-1) ?? "");

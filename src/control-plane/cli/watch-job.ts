@@ -128,7 +128,8 @@ export function watchForPeople(terminal: Terminal): (event: WatchEvent) => void 
         note(`waiting for the Control Plane (${safeLine(event.why)})`);
         return;
       case "state":
-        note(stateNote(event.job));
+        // The end is told once the whole log is here.
+        if (event.job.state !== "finished") note(stateNote(event.job));
         return;
     }
   };

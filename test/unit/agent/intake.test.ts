@@ -14,6 +14,8 @@ import { lost } from "../../support/lies.ts";
 import { START_S } from "../../support/virtual-time.ts";
 import { World } from "./world.ts";
 
+const EXPIRED = { iat: START_S - 30, nbf: START_S - 30, exp: START_S - 20, offline_grace_s: 5 };
+
 type Forge = (authority: Authority) => Promise<string>;
 const claiming =
   (over: Partial<JobClaims>): Forge =>
@@ -330,7 +332,7 @@ describe("more than there is room for", () => {
 describe("an agent that may not", () => {
   test.each([
     ["holds no slot", { slot: { held: false, position: 1, max_agents: 1 } }, {}],
-    ["has no license in force", {}, { iat: START_S - 30, exp: START_S - 20, offline_grace_s: 5 }],
+    ["has no license in force", {}, EXPIRED],
   ])("%s takes no offer, and loses nothing of the reply", async (_, control, license) => {
     await using world = await World.make({ license });
     Object.assign(world.control, control);

@@ -22,6 +22,8 @@ describe("a document is refused", () => {
     ["a duplicate member behind much white space", `{"a"${" \t\r\n".repeat(99)}:1,"a":2}`, /"a" twice/],
     ["a duplicate member before much white space", `{"a":1,"a"${"\n".repeat(5000)}:2}`, /"a" twice/],
     ["__proto__", '{"__proto__":1}', /__proto__/],
+    ["constructor", '{"env":{"constructor":"x"}}', /constructor/],
+    ["prototype", '{"prototype":1}', /prototype/],
     ["__proto__ spelt otherwise", '{"\\u005f_proto__":{}}', /__proto__/],
     ["an infinite number", "1e400", /number 1e400/],
     ["a negative infinite number", "[-1E+400]", /number/],
@@ -50,7 +52,7 @@ describe("a document is refused", () => {
 
 describe("a document is taken", () => {
   test.each([
-    ["names of Object.prototype", '{"constructor":1,"toString":2,"valueOf":3}'],
+    ["other names of Object.prototype", '{"toString":2,"valueOf":3}'],
     ["the same name in different objects", '[{"a":1},{"a":2},{"b":{"a":3}}]'],
     ["text that looks like members", '{"a":"\\"b\\":1","b":"{\\"a\\":2}"}'],
     ["text that looks like a number out of range", '"1e400"'],
@@ -69,8 +71,8 @@ describe("a document is taken", () => {
       fc.property(value, fc.nat(4), (made, indent) => {
         const text = JSON.stringify(made, null, indent);
         const parsed = parseJson(text);
-        const tooLarge = /\d{16}|e\+/.test(text) || /__proto__/.test(text);
-        if (!tooLarge) expect(parsed).toEqual({ ok: true, value: JSON.parse(text) });
+        const refused = /\d{16}|e\+|__proto__|constructor|prototype/.test(text);
+        if (!refused) expect(parsed).toEqual({ ok: true, value: JSON.parse(text) });
       }),
       { numRuns: 1000 },
     );

@@ -14,7 +14,7 @@ const END: StepEnd = {
   ms: 1,
   usage: null,
   survivors: 0,
-  lastLine: "",
+  lastLines: [],
 };
 const exit = (exit_code: number): StepEnd => ({ ...END, exit_code });
 

@@ -4,7 +4,7 @@ import { sha256Of } from "../../../trust/strict-jws.ts";
 import type { OperatorPrincipal } from "../../auth/principal.ts";
 import { SETTINGS } from "../../settings.ts";
 import { logRow, MAIN_STREAM } from "../../store/logs.ts";
-import type { JobRow } from "../../store/schema.ts";
+import type { JobRow, LogRow } from "../../store/schema.ts";
 import { queryNumber } from "../body.ts";
 import type { Call, OperatorRoute } from "../route.ts";
 import type { Services } from "../services.ts";
@@ -56,8 +56,8 @@ async function lookAt(call: Call<OperatorPrincipal>): Promise<Found> {
   const job = await jobOf(call, services);
   services.watch.noteReader(job.id, services.nowMs());
   const key = { job: job.id, attempt: job.attempt, stream: MAIN_STREAM };
-  const stored = (await logRow(services.store.db, job.account_id, key))?.size ?? 0;
-  return { job, stored, cursor: cursorOf(job) };
+  const log = await logRow(services.store.db, job.account_id, key);
+  return { job, stored: log?.size ?? 0, cursor: cursorOf(job, log) };
 }
 
 async function answer({ job, stored, cursor }: Found, offset: number, services: Services): Promise<Response> {
@@ -75,5 +75,5 @@ async function answer({ job, stored, cursor }: Found, offset: number, services: 
 }
 
 /** Says how a job stands in a word that differs when any of it does. */
-const cursorOf = ({ state, attempt, step, outcome }: JobRow): string =>
-  sha256Of(JSON.stringify([state, attempt, step, outcome])).slice(0, 16);
+const cursorOf = ({ state, attempt, step, outcome }: JobRow, log: LogRow | null): string =>
+  sha256Of(JSON.stringify([state, attempt, step, outcome, log?.verified ?? null])).slice(0, 16);
