@@ -6,13 +6,13 @@ import { abandoned } from "./verdict.ts";
 
 /**
  * Ends every attempt in one of `states` whose run nobody can tell about any more, or that never came to run: each with
- * its receipt, all in one transaction.
+ * its receipt, all in one transaction. Returns how many there were.
  */
 export async function abandonJobs(
   { journal, receipts, log }: { journal: Journal; receipts: ReceiptWriter; log: Log },
   states: readonly JobState[],
   why: "restart" | "stopping",
-): Promise<void> {
+): Promise<number> {
   const stored = await receipts.write(
     () => journal.jobsIn(states).map((job) => ({ job, verdict: abandoned(job, why) })),
     (signed) =>
@@ -34,4 +34,5 @@ export async function abandonJobs(
       reason: verdict.reason,
     });
   }
+  return stored.length;
 }

@@ -218,8 +218,9 @@ export class Agent {
       accepting: STATE_RIGHTS[this.state()].accept,
       decide,
     });
-    // The reply to a later try may be the one made for the first: its time says nothing then.
-    if (!this.pacer.failing) this.offsetMs = Math.round(reply.time - nowMs + latencyMs / 2);
+    // The reply to a later try may be the one made for the first: its time says nothing, and what is new comes with the next.
+    if (this.pacer.failing) this.pacer.news();
+    else this.offsetMs = Math.round(reply.time - nowMs + latencyMs / 2);
     this.pending = null;
     this.pacer.succeeded();
     this.lastAcceptedBootMs = clock.bootMs();
@@ -312,8 +313,7 @@ export class Agent {
 
   private async abandonWaiting(): Promise<void> {
     try {
-      await abandonJobs(this.deps, ["accepted", "leased"], "stopping");
-      this.news();
+      if ((await abandonJobs(this.deps, ["accepted", "leased"], "stopping")) > 0) this.news();
     } catch (error) {
       if (!isFault(error)) throw error;
       // They stay as they are and end as interrupted when the agent starts again.

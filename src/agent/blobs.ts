@@ -25,12 +25,13 @@ export const blobFetcher =
       await receive(stream, blob, path, () => silence.broken());
     } catch (error) {
       rmSync(path, { force: true });
-      if (isFault(error)) {
-        session.learn(error);
-        throw error;
+      if (silence.signal.aborted) {
+        const why = `nothing came for ${SILENCE_MS / 1000} s`;
+        throw fault("BLOB_UNAVAILABLE", { name: blob.name, why }, error);
       }
-      const why = silence.signal.aborted ? `nothing came for ${SILENCE_MS / 1000} s` : reasonOf(error);
-      throw fault("BLOB_UNAVAILABLE", { name: blob.name, why }, error);
+      if (!isFault(error)) throw fault("BLOB_UNAVAILABLE", { name: blob.name, why: reasonOf(error) }, error);
+      session.learn(error);
+      throw error;
     } finally {
       silence.end();
     }

@@ -1,4 +1,4 @@
-import { readdirSync, rmSync } from "node:fs";
+import { readdirSync } from "node:fs";
 import { join } from "node:path";
 import type { ExitStatus } from "../fault/exit.ts";
 import { fault } from "../fault/fault.ts";
@@ -8,6 +8,7 @@ import { readIdentityFacts } from "../host/identity-facts.ts";
 import { isRunnableKind, type JobClaims } from "../protocol/job.ts";
 import { LIMITS } from "../protocol/limits.ts";
 import { type HostCapabilities, probeHost } from "../sandbox/probe.ts";
+import { removeTree } from "../sandbox/remove-tree.ts";
 import { decide } from "../scope/decide.ts";
 import type { TrustSet } from "../trust/trust-set.ts";
 import { Agent } from "./agent.ts";
@@ -39,6 +40,9 @@ export interface RunOptions {
   readonly echo: (event: LogEvent) => void;
 }
 
+/** Where an installed agent's own programs lie. */
+const INSTALLED_PROGRAMS = "/opt/agentina";
+
 const clock: Clock = { wallMs: Date.now, bootMs };
 
 /**
@@ -58,7 +62,7 @@ export async function runAgent({ dirs, version, bundle, echo }: RunOptions): Pro
     const identity = await loadIdentity(dirs.stateDir, journal, Math.floor(clock.wallMs() / 1000));
     const policy = loadPolicy(dirs, process.getuid?.() ?? 0);
     const capabilities = await probeHost();
-    sweepWork(paths.work);
+    await sweepWork(paths.work);
     tellStart(log, { version, bundle, identity, policy, capabilities, dirs });
     const facts = beatFacts({ dirs, version, bundle, identity, policy, capabilities });
     return await live({ dirs, identity, journal, log, facts, policy, capabilities, version });
@@ -185,7 +189,7 @@ function runnerOf(
 
 /** Policy, scope and host asked in one: the operator's policy first, then what this host can hold a job to. */
 function decider({ policy, capabilities, dirs }: Life) {
-  const forbidden = [dirs.stateDir, dirs.logDir, dirs.configDir];
+  const forbidden = [dirs.stateDir, dirs.logDir, dirs.configDir, INSTALLED_PROGRAMS];
   return (claims: JobClaims) => {
     if (policy === null) return { ok: false as const, why: noPolicy(dirs.policyPath) };
     if (!isRunnableKind(claims.kind))
@@ -258,8 +262,8 @@ function persist(stateDir: string, license: string, trust: TrustSet): void {
 }
 
 /** What a killed agent left in the work directory: attempts' trees, never the lock or an old journal. */
-function sweepWork(work: string): void {
+async function sweepWork(work: string): Promise<void> {
   for (const name of readdirSync(work)) {
-    if (/^job_[0-9A-Za-z]+\.\d+$/.test(name)) rmSync(join(work, name), { recursive: true, force: true });
+    if (/^job_[0-9A-Za-z]+\.\d+$/.test(name)) await removeTree(join(work, name));
   }
 }

@@ -66,14 +66,21 @@ export const WorkspacePathSchema = v.pipe(
 export const ReportFormatSchema = v.picklist(["auto", "tap", "junit", "exit"]);
 export type ReportFormat = v.InferOutput<typeof ReportFormatSchema>;
 
+/** How the verdict of a test run is read; JUnit XML is read from a file, so it needs a path. */
+const ReportSchema = v.pipe(
+  v.strictObject({ format: ReportFormatSchema, path: v.optional(WorkspacePathSchema) }),
+  v.check(
+    ({ format, path }) => format !== "junit" || path !== undefined,
+    'needs "path" with the format "junit"',
+  ),
+);
+
 /** Payload of `test.run`: fetch, set up, run one command, read its verdict. */
 export const TestRunPayloadSchema = v.strictObject({
   source: SourceSchema,
   setup: v.optional(v.pipe(v.array(ArgvSchema), v.maxLength(LIMITS.SETUP_STEPS)), []),
   run: ArgvSchema,
-  report: v.optional(v.strictObject({ format: ReportFormatSchema, path: v.optional(WorkspacePathSchema) }), {
-    format: "auto",
-  }),
+  report: v.optional(ReportSchema, { format: "auto" }),
   env: v.optional(v.record(EnvNameSchema, v.pipe(v.string(), v.maxBytes(LIMITS.ENV_VALUE_BYTES), noNul)), {}),
 });
 export type TestRunPayload = v.InferOutput<typeof TestRunPayloadSchema>;

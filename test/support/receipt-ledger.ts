@@ -19,6 +19,15 @@ export class ReceiptLedger {
     this.violations = violations;
   }
 
+  fork(violations: string[]): ReceiptLedger {
+    const twin = new ReceiptLedger(violations);
+    twin.identity = this.identity;
+    twin.claims.push(...this.claims);
+    for (const sha256 of this.known) twin.known.add(sha256);
+    twin.head = this.head;
+    return twin;
+  }
+
   /** The receipt of an attempt. */
   of(jti: string, attempt = 1): ReceiptClaims | undefined {
     return this.claims.find((claims) => claims.jti === jti && claims.attempt === attempt);

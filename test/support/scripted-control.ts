@@ -72,7 +72,7 @@ export class ScriptedControl {
   readonly requests: (Exchange & { readonly at: number })[] = [];
   /** Beats whose place in the chain was right, in order. */
   readonly beats: BeatRequest[] = [];
-  readonly receipts: ReceiptLedger;
+  receipts: ReceiptLedger;
   readonly logs = new LogStore();
   readonly blobs = new Map<string, Uint8Array>();
   readonly wakes: ReadableStreamDefaultController<Uint8Array>[] = [];
@@ -108,6 +108,17 @@ export class ScriptedControl {
 
   static async make(time: VirtualTime): Promise<ScriptedControl> {
     return new ScriptedControl(time, await Authority.make(() => time.nowS()));
+  }
+
+  /** The same server at this instant, for a life of the agent that branches off here. Both go on by themselves. */
+  fork(): ScriptedControl {
+    const twin = new ScriptedControl(this.time, this.authority);
+    twin.receipts = this.receipts.fork(twin.violations);
+    twin.chain = { ...this.chain };
+    twin.last = this.last;
+    twin.offers = [...this.offers];
+    for (const token of this.tokens) twin.tokens.add(token);
+    return twin;
   }
 
   async enrol(id: AgentId, jwk: Ed25519Jwk): Promise<void> {

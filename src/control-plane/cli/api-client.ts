@@ -57,7 +57,7 @@ export class ApiClient {
         signal: AbortSignal.timeout(timeoutS * 1000),
       });
     } catch (error) {
-      throw fault("API_UNREACHABLE", { url: this.url, why: reasonOf(error) }, error);
+      throw fault("API_UNREACHABLE", { url: this.url, why: networkReason(error) }, error);
     }
   }
 
@@ -73,7 +73,7 @@ export class ApiClient {
       }
     } catch (error) {
       if (error instanceof Fault) throw error;
-      throw fault("API_UNREACHABLE", { url: this.url, why: reasonOf(error) }, error);
+      throw fault("API_UNREACHABLE", { url: this.url, why: networkReason(error) }, error);
     }
     return new Uint8Array(Buffer.concat(chunks));
   }
@@ -92,5 +92,11 @@ function faultOf({ code, params, detail, remedy }: Problem, url: string): Fault 
   if (isKnown(code) && params !== undefined) return new Fault(code, params);
   return fault("WIRE_REFUSED", { url, why: `${code}: ${detail}`, remedy });
 }
+
+/** The system's own word for a broken connection ("ECONNREFUSED"), or whatever was said. */
+const networkReason = (error: unknown): string =>
+  error instanceof Error && "code" in error && typeof error.code === "string" && /^[A-Z]/.test(error.code)
+    ? error.code
+    : reasonOf(error);
 
 const isKnown = (code: string): code is FaultCode => Object.hasOwn(FAULTS, code);

@@ -125,7 +125,7 @@ export function watchForPeople(terminal: Terminal): (event: WatchEvent) => void 
         lineOpen = !event.text.endsWith("\n");
         return;
       case "waiting":
-        note(`waiting for the Control Plane (${safeLine(event.why)})`);
+        note(`waiting: ${safeLine(event.why)}`);
         return;
       case "state":
         // The end is told once the whole log is here.

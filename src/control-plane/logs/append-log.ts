@@ -1,9 +1,12 @@
 import { fault } from "../../fault/fault.ts";
+import type { AccountId } from "../../protocol/ids.ts";
 import type { Services } from "../api/services.ts";
 import type { AgentPrincipal } from "../auth/principal.ts";
+import { jobAfter } from "../queue/job-table.ts";
 import { SETTINGS } from "../settings.ts";
+import { changeJob, jobById } from "../store/jobs.ts";
 import { type LogKey, logRow, setLogSize } from "../store/logs.ts";
-import type { LogRow } from "../store/schema.ts";
+import type { LogRow, Writer } from "../store/schema.ts";
 import { verifyLog } from "./verify-log.ts";
 
 export interface LogChunk {
@@ -48,10 +51,20 @@ async function append(
   if (!Buffer.from(before).equals(bytes.subarray(0, known))) throw mismatch;
   if (end <= row.size) return row.size;
   await logs.write(name, row.size, bytes.subarray(known));
-  await store.write((db) => setLogSize(db, accountId, key, end));
+  await store.write(async (db) => {
+    await setLogSize(db, accountId, key, end);
+    if (row.size === 0) await noteStart(db, accountId, key, services.nowMs());
+  });
   watch.tell(key.job);
   if (end === row.expected_size) await verifyLog(accountId, key, services);
   return end;
+}
+
+async function noteStart(db: Writer, accountId: AccountId, key: LogKey, nowMs: number): Promise<void> {
+  const job = await jobById(db, accountId, key.job);
+  if (job === null || job.attempt !== key.attempt) return;
+  const change = jobAfter(job, { type: "logged", nowMs });
+  if (change !== null) await changeJob(db, accountId, key.job, change);
 }
 
 const isClosed = ({ receipt_at }: LogRow, nowMs: number): boolean =>

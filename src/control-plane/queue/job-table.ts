@@ -15,6 +15,8 @@ export type JobEvent =
       readonly startedAt: number | null;
       readonly leaseUntil: number;
     }
+  /** The first bytes of its log are here: it runs, whether or not a beat has said so yet. */
+  | { readonly type: "logged"; readonly nowMs: number }
   /** Handed back for want of capacity. */
   | { readonly type: "returned"; readonly nowMs: number }
   /** The agent could not accept its envelope. */
@@ -79,6 +81,11 @@ const hold = (job: JobRow, { running, step, startedAt, leaseUntil }: Event<"name
   started_at: startedAt ?? job.started_at,
 });
 
+const begin = (job: JobRow, { nowMs }: Event<"logged">): JobChange => ({
+  state: "running",
+  started_at: job.started_at ?? nowMs,
+});
+
 /** Back to the queue as the same attempt: nobody has started it. */
 const requeue = (_: JobRow, { nowMs }: { readonly nowMs: number }): JobChange => ({
   state: "queued",
@@ -127,6 +134,7 @@ const TABLE: Readonly<Record<JobState, Row>> = {
   queued: {
     offered: offer,
     named: nothing,
+    logged: nothing,
     returned: nothing,
     rejected: nothing,
     withdrawn: nothing,
@@ -137,6 +145,7 @@ const TABLE: Readonly<Record<JobState, Row>> = {
     // The beat after the offer did not name it: the reply was lost, or came to nothing. Offered again.
     offered: offer,
     named: hold,
+    logged: nothing,
     returned: requeue,
     rejected: reject,
     withdrawn: requeue,
@@ -146,6 +155,7 @@ const TABLE: Readonly<Record<JobState, Row>> = {
   leased: {
     offered: nothing,
     named: hold,
+    logged: begin,
     returned: requeue,
     rejected: nothing,
     withdrawn: nothing,
@@ -155,6 +165,7 @@ const TABLE: Readonly<Record<JobState, Row>> = {
   running: {
     offered: nothing,
     named: hold,
+    logged: nothing,
     returned: nothing,
     rejected: nothing,
     withdrawn: nothing,
@@ -164,6 +175,7 @@ const TABLE: Readonly<Record<JobState, Row>> = {
   overdue: {
     offered: nothing,
     named: hold,
+    logged: nothing,
     returned: nothing,
     rejected: nothing,
     withdrawn: nothing,
@@ -173,6 +185,7 @@ const TABLE: Readonly<Record<JobState, Row>> = {
   finished: {
     offered: nothing,
     named: nothing,
+    logged: nothing,
     returned: nothing,
     rejected: nothing,
     withdrawn: nothing,

@@ -38,15 +38,9 @@ export async function listJobs(
   filter: { readonly state: JobState | null; readonly limit: number },
 ): Promise<JobRow[]> {
   const { state, limit } = filter;
-  return await db
-    .selectFrom("jobs")
-    .selectAll()
-    .where("account_id", "=", accountId)
-    .$if(state !== null, (query) => query.where("state", "=", state ?? "queued"))
-    .orderBy("created_at", "desc")
-    .orderBy("id", "desc")
-    .limit(limit)
-    .execute();
+  const all = db.selectFrom("jobs").selectAll().where("account_id", "=", accountId);
+  const query = state === null ? all : all.where("state", "=", state);
+  return await query.orderBy("created_at", "desc").orderBy("id", "desc").limit(limit).execute();
 }
 
 /** Every job the agents hold, of those that belong to the account they are asked for with. */

@@ -196,7 +196,7 @@ describe("a replay", () => {
     expect(world.row(claims)?.state).toBe("running");
     world.pool.last.report();
     world.control.acks = false;
-    await world.time.until(() => world.row(claims)?.state === "finished");
+    await world.time.until(() => world.hasEnded(claims));
     await runs(world, [envelope]);
     expect(world.row(claims)?.state).toBe("finished");
     world.control.acks = true;
@@ -290,7 +290,7 @@ describe("more than there is room for", () => {
     expect(named.map(({ state }) => state)).toEqual(["returned"]);
     expect(world.control.receipts.claims).toEqual([]);
     world.pool.last.report();
-    await world.time.until(() => world.row(first)?.state === "finished");
+    await world.time.until(() => world.hasEnded(first));
     await world.time.advance(2_000);
     await world.control.offer({ jti: second.jti });
     world.agent.news();

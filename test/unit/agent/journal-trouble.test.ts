@@ -30,7 +30,7 @@ async function eventfulReply(world: World) {
   const { control } = world;
   const done = await world.startJob();
   world.pool.last.report();
-  await world.time.until(() => world.row(done)?.state === "finished");
+  await world.time.until(() => world.hasEnded(done));
   await world.time.settle();
   const leased = await control.offer();
   world.agent.news();

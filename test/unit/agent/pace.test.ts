@@ -126,12 +126,13 @@ describe("after a failure", () => {
     expect(gaps(world).length).toBeGreaterThan(7);
   });
 
-  test("no jitter makes it beat without end: a wait of nothing at all ends with the next success", async () => {
-    await using world = await World.make({ jitter: 0 });
-    world.control.next("heartbeat", unreachable, unreachable, unreachable);
+  test("once it is answered again it asks once more at once: that answer may have been made long ago", async () => {
+    await using world = await World.make();
+    world.control.next("heartbeat", lost, unreachable, unreachable);
     await world.start();
-    await world.time.advance(5_000);
-    expect(times(world)).toHaveLength(4);
+    await world.time.advance(20_000);
+    expect(times(world)).toHaveLength(5);
+    expect(world.control.beats).toHaveLength(2);
   });
 
   test.each([
@@ -216,7 +217,7 @@ describe("news", () => {
     await world.start();
     const claims = await world.startJob();
     world.pool.last.report();
-    await world.time.until(() => world.row(claims)?.state === "finished");
+    await world.time.until(() => world.hasEnded(claims));
     await world.time.advance(3_000);
     const before = times(world).length;
     await world.time.advance(5 * MINUTE);

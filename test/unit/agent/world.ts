@@ -7,6 +7,7 @@ import { join } from "node:path";
 import { Agent } from "../../../src/agent/agent.ts";
 import type { Log } from "../../../src/agent/agent-log.ts";
 import { blobFetcher } from "../../../src/agent/blobs.ts";
+import type { Timers } from "../../../src/agent/clock.ts";
 import type { BeatFacts } from "../../../src/agent/compose.ts";
 import { ensurePrivateDirectory } from "../../../src/agent/durable-file.ts";
 import type { JobRow } from "../../../src/agent/job-row.ts";
@@ -42,7 +43,9 @@ export interface WorldOptions {
   readonly jitter?: number;
   /** Goes on in this directory, with this key and agent. */
   readonly like?: World;
+  /** With `like`: other than its directory and Control Plane. */
   readonly dir?: string;
+  readonly control?: ScriptedControl;
 }
 
 export class World implements AsyncDisposable {
@@ -84,6 +87,7 @@ export class World implements AsyncDisposable {
     this.owner = options.like === undefined;
     this.journal = Journal.open(join(made.dir, "journal.db"));
     const { time, control, journal, identity, file, pool } = this;
+    const timers: Timers = { after: (ms, fn) => time.after(ms, () => this.closed || fn()) };
     const log: Log = (level, event, fields = {}) => void this.events.push({ level, event, fields });
     const jitter = options.jitter ?? 128;
     const bytes = (count: number) => (count === 2 ? new Uint8Array(2).fill(jitter) : random(count));
@@ -115,16 +119,16 @@ export class World implements AsyncDisposable {
       receipts,
       pool,
       clock: time,
-      timers: time,
+      timers,
       log,
       workDir: join(made.dir, "work"),
       logDir: join(made.dir, "logs"),
       tools: { bwrapPath: "/usr/bin/bwrap", gitPath: null },
-      fetchBlob: blobFetcher(session, file.url, streamsFrom(control), time),
+      fetchBlob: blobFetcher(session, file.url, streamsFrom(control), timers),
       news: () => this.agent.news(),
     });
     const logPath = (jti: string, attempt: number) => this.runner.logPath(jti, attempt);
-    this.shipper = new LogShipper({ journal, session, clock: time, timers: time, log, logPath });
+    this.shipper = new LogShipper({ journal, session, clock: time, timers, log, logPath });
     const { runner, shipper } = this;
     this.agent = new Agent(
       {
@@ -137,7 +141,7 @@ export class World implements AsyncDisposable {
         shipper,
         pool,
         clock: time,
-        timers: time,
+        timers,
         random: bytes,
         log,
         bootId: "boot-1",
@@ -156,7 +160,7 @@ export class World implements AsyncDisposable {
   static async make(options: WorldOptions = {}): Promise<World> {
     const { like } = options;
     const time = like?.time ?? new VirtualTime();
-    const control = like?.control ?? (await ScriptedControl.make(time));
+    const control = options.control ?? like?.control ?? (await ScriptedControl.make(time));
     const dir = options.dir ?? like?.dir ?? mkdtempSync(join(tmpdir(), "agentina-loop-"));
     const identity = like?.identity ?? (await anySigningKey());
     const id = like?.file.agent_id ?? newAgentId(random);
@@ -204,6 +208,11 @@ export class World implements AsyncDisposable {
 
   row(job: { readonly jti: string; readonly attempt: number }): JobRow | null {
     return this.journal.job(job.jti, job.attempt);
+  }
+
+  /** Its outcome is in the journal, delivered or not. */
+  hasEnded(job: { readonly jti: string; readonly attempt: number }): boolean {
+    return (this.row(job)?.outcome ?? null) !== null;
   }
 
   /** Events of one name, oldest first. */

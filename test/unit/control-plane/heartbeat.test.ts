@@ -112,6 +112,16 @@ describe("the chain over the wire", () => {
     expect(replies.map(({ status }) => status)).toEqual([200, 200, 200, 409, 200, 200]);
   });
 
+  test("one request sent twice at the same moment is applied once and answered twice alike", async () => {
+    const agent = await enrol();
+    const request = agent.beatRequest();
+    const [first, second] = await Promise.all([agent.sendBeat(request), agent.sendBeat(request)]);
+    expect([first.status, second.status]).toEqual([200, 200]);
+    expect(second.text).toBe(first.text);
+    await agent.take(second);
+    expect((await agent.beat()).n).toBe(2);
+  });
+
   test("a clock an hour off is told as that, with the server's time", async () => {
     const agent = await enrol();
     const refused = await agent.sendBeat(agent.beatRequest(), { nowS: nowS() - 3600 });
@@ -133,6 +143,19 @@ describe("jobs", () => {
     expect(claimsOf(third)).toMatchObject({ seq: job.seq + 2 });
     await agent.beat(draining(agent));
     await cancel(id);
+  });
+
+  test("one job goes to one of many agents that ask at the same moment", async () => {
+    const agents = await Promise.all(Array.from({ length: 6 }, enrol));
+    const id = await submit(control);
+    const replies = await Promise.all(agents.map(async (agent) => await agent.beat()));
+    expect(replies.flatMap(({ jobs }) => jobs)).toHaveLength(1);
+    const index = replies.findIndex(({ jobs }) => jobs.length === 1);
+    const [envelope = ""] = replies[index]?.jobs ?? [];
+    const holder = agents[index];
+    if (holder === undefined) throw new Error("someone has it");
+    expect(await view(id)).toMatchObject({ state: "offered", agent_id: holder.agentId });
+    await holder.beat({ receipts: [await holder.receipt(claimsOf(envelope), envelope)] });
   });
 
   test("handed back for want of room, it is not given to the same agent in the same breath", async () => {

@@ -10,6 +10,7 @@ import { AGENT, ENVELOPE, jobRow } from "./support/job-row.ts";
 const EVENTS: Readonly<Record<JobEvent["type"], JobEvent>> = {
   offered: { type: "offered", agentId: AGENT, envelope: ENVELOPE, nowMs: 10 },
   named: { type: "named", running: false, step: null, startedAt: null, leaseUntil: 310 },
+  logged: { type: "logged", nowMs: 10 },
   returned: { type: "returned", nowMs: 10 },
   rejected: { type: "rejected", code: "JOB_SCHEMA", nowMs: 10 },
   withdrawn: { type: "withdrawn", nowMs: 10 },
@@ -43,6 +44,7 @@ describe("a job", () => {
       { ...EVENTS.named, running: true, step: "run" } as JobEvent,
       { state: "running", step: "run" },
     ],
+    ["leased, its log begins", held("leased"), EVENTS.logged, { state: "running", started_at: 10 }],
     ["running, named", held("running"), EVENTS.named, { state: "running", lease_until: 310 }],
     ["overdue, heard again", held("overdue"), EVENTS.named, { state: "leased", lease_until: 310 }],
     ["silent", held("running"), EVENTS.lease_expired, { state: "overdue" }],
