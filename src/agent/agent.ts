@@ -115,6 +115,7 @@ export class Agent {
   /** Something a beat should tell soon, or the wish of an operator or the server that it beat now. */
   news(): void {
     this.pacer.news();
+    this.deps.shipper.wake(); // the end of a job is such news, and the end of its log
   }
 
   /** First call: nothing new starts, running jobs get `graceMs` to end. Second call: they are cancelled now. */

@@ -24,17 +24,10 @@ interface Findings {
 export async function runTests(payload: TestRunPayload, context: JobContext): Promise<KindReport> {
   const found: Findings = { commit: null, exitCode: null, reading: null };
   const verdict =
-    needsPath(payload) ??
     (await checkOut(payload, context, found)) ??
     (await setUp(payload, context)) ??
     (await test(payload, context, found));
   return { ...verdict, result: resultOf(payload, verdict, found, context) };
-}
-
-/** A JUnit report is a file; without its name nothing could be read after the run. */
-function needsPath({ report }: TestRunPayload): Verdict | null {
-  if (report.format !== "junit" || report.path !== undefined) return null;
-  return { end: "failed", reason: "report_unreadable", detail: 'format "junit" needs report.path' };
 }
 
 async function checkOut(
