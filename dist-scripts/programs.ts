@@ -47,7 +47,7 @@ export interface Project {
  * Flags the compiled runtime always starts with: no code from strings (which also ends it when BUN_OPTIONS
  * or bunfig.toml name code to preload, and forbids the inspector), no native addons, no C compiler.
  */
-export const RUNTIME_FLAGS = [
+const RUNTIME_FLAGS = [
   "--disallow-code-generation-from-strings=strict",
   "--no-addons",
   "--no-ffi-cc",

@@ -243,7 +243,7 @@ export const agentFlags = (world: World, state = world.state): string[] => [
 ];
 
 /** Waits for `step`, at most `ms`. */
-export async function within<T>(ms: number, what: string, step: () => Promise<T>): Promise<T> {
+async function within<T>(ms: number, what: string, step: () => Promise<T>): Promise<T> {
   let timer: ReturnType<typeof setTimeout> | undefined;
   const late = new Promise<never>((_, reject) => {
     timer = setTimeout(() => reject(new Error(`Waited ${ms} ms for ${what}`)), ms);

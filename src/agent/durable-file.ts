@@ -38,8 +38,16 @@ export function writeDurably(path: string, data: string | Uint8Array, mode = 0o6
     renameSync(temporary, path);
     syncDirectory(dirname(path));
   } catch (error) {
-    rmSync(temporary, { force: true });
+    removeLeftover(temporary);
     throw writeFault(path, error);
+  }
+}
+
+function removeLeftover(path: string): void {
+  try {
+    rmSync(path, { force: true });
+  } catch {
+    // EROFS, EISDIR: what kept the file from being written keeps this, and the caller hears of that
   }
 }
 

@@ -65,9 +65,11 @@ export const httpTransport: Transport = async (request) => {
 
 /** Reads a response as the reply to `request`. Throws WIRE_* faults for what is not one; a cut surfaces as it came. */
 export async function openResponse(request: WireRequest, response: Response): Promise<WireReply> {
-  const body = await readBody(response.body, request);
-  if (response.status < 200 || response.status >= 300) throw refusalFault(request.url, response, body);
-  checkMediaType(response, request, body);
+  const { url, accept, maxReplyBytes: limit } = request;
+  if (response.status < 200 || response.status >= 300) throw await refusalFault(url, response);
+  const body = await readBody(response.body, limit);
+  if (body === null) throw fault("WIRE_REPLY_OVERSIZED", { url, limit });
+  if (mediaType(response) !== accept) throw notOurs(url, response, body);
   return { status: response.status, headers: response.headers, body };
 }
 
@@ -107,50 +109,52 @@ export async function openStreamResponse(
   response: Response,
 ): Promise<ReadableStream<Uint8Array>> {
   if (response.status === 200 && mediaType(response) === accept && response.body) return response.body;
-  const body = await readBody(response.body, { url, maxReplyBytes: PROBLEM_BYTES_MAX });
-  if (response.status >= 400) throw refusalFault(url, response, body);
-  const what = describe(mediaType(response), body);
-  throw fault("WIRE_NOT_CONTROL_PLANE", { url, status: response.status, what });
+  if (response.status !== 200) throw await refusalFault(url, response);
+  throw notOurs(url, response, await readBody(response.body, PROBLEM_BYTES_MAX));
 }
 
+/** The whole body, or null when it is larger than `limit`; the rest is then not read. */
 async function readBody(
   stream: ReadableStream<Uint8Array> | null,
-  request: Pick<WireRequest, "url" | "maxReplyBytes">,
-): Promise<Uint8Array> {
+  limit: number,
+): Promise<Uint8Array | null> {
   if (stream === null) return new Uint8Array();
   const chunks: Uint8Array[] = [];
   let size = 0;
   for await (const chunk of stream) {
     size += chunk.length;
-    if (size > request.maxReplyBytes) {
-      throw fault("WIRE_REPLY_OVERSIZED", { url: request.url, limit: request.maxReplyBytes });
-    }
+    if (size > limit) return null;
     chunks.push(chunk);
   }
   return new Uint8Array(Buffer.concat(chunks));
 }
 
-function checkMediaType(response: Response, request: WireRequest, body: Uint8Array): void {
-  const type = mediaType(response);
-  if (type !== request.accept) {
-    throw fault("WIRE_NOT_CONTROL_PLANE", {
-      url: request.url,
-      status: response.status,
-      what: describe(type, body),
-    });
-  }
-}
-
-function refusalFault(url: string, response: Response, body: Uint8Array): Fault {
+/** A refusal is read as far as a problem document may go; what is larger is somebody else's page. */
+async function refusalFault(url: string, response: Response): Promise<Fault> {
+  const body = await readBody(response.body, PROBLEM_BYTES_MAX);
   const parsed =
-    mediaType(response) === "application/problem+json" ? parseDocument(body, ProblemSchema) : null;
+    body !== null && mediaType(response) === "application/problem+json"
+      ? parseDocument(body, ProblemSchema)
+      : null;
   const problem = parsed?.ok ? parsed.value : null;
   const made = statusFault(url, response, body, problem);
   refusals.set(made, { status: response.status, headers: response.headers, problem: problem?.code ?? null });
   return made;
 }
 
-function statusFault(url: string, response: Response, body: Uint8Array, problem: Problem | null): Fault {
+const notOurs = (url: string, response: Response, body: Uint8Array | null): Fault =>
+  fault("WIRE_NOT_CONTROL_PLANE", {
+    url,
+    status: response.status,
+    what: describe(mediaType(response), body),
+  });
+
+function statusFault(
+  url: string,
+  response: Response,
+  body: Uint8Array | null,
+  problem: Problem | null,
+): Fault {
   const { status } = response;
   if (status === 429 || (status === 503 && response.headers.has("retry-after"))) {
     return fault("WIRE_RATE_LIMITED", { url, seconds: retryAfterSeconds(response.headers) });
@@ -159,7 +163,7 @@ function statusFault(url: string, response: Response, body: Uint8Array, problem:
     if (status === 404) return fault("WIRE_NOT_FOUND", { url });
     if (status === 401 || status === 403) return fault("WIRE_UNAUTHORIZED", { url, why: `status ${status}` });
     if (status >= 500) return fault("WIRE_SERVER_ERROR", { url, status });
-    return fault("WIRE_NOT_CONTROL_PLANE", { url, status, what: describe(mediaType(response), body) });
+    return notOurs(url, response, body);
   }
   const seconds = problem.params?.["seconds"];
   if (problem.code === "WIRE_CLOCK_SKEW" && seconds !== undefined)
@@ -186,7 +190,7 @@ function networkFault(url: string, error: unknown, timedOut: boolean): Fault {
 const mediaType = (response: Response) =>
   (response.headers.get("content-type") ?? "").split(";")[0]?.trim().toLowerCase() ?? "";
 
-function describe(type: string, body: Uint8Array): string {
-  if (body.length === 0) return "an empty body";
-  return type === "" ? `${body.length} bytes of no declared type` : type;
+function describe(type: string, body: Uint8Array | null): string {
+  if (body?.length === 0) return "an empty body";
+  return type === "" ? "bytes of no declared type" : type;
 }

@@ -45,7 +45,6 @@ export const TokenMintSchema = v.strictObject({
   label: v.optional(lineSchema(128), ""),
   ttl_s: v.optional(v.pipe(CountSchema, v.minValue(30), v.maxValue(30 * 86_400)), 900),
 });
-export type TokenMint = v.InferOutput<typeof TokenMintSchema>;
 
 /** The only time the token text is shown. */
 export const TokenMintedSchema = v.strictObject({
@@ -55,7 +54,7 @@ export const TokenMintedSchema = v.strictObject({
   expires_at: EpochMillisSchema,
 });
 
-export const AgentViewSchema = v.strictObject({
+const AgentViewSchema = v.strictObject({
   id: AgentIdSchema,
   account_id: AccountIdSchema,
   hostname: v.string(),
@@ -105,7 +104,7 @@ export const JobViewSchema = v.strictObject({
 });
 export type JobView = v.InferOutput<typeof JobViewSchema>;
 /** A job in a list: all but its receipt, which may be large and is verified at each asking. */
-export const JobSummarySchema = v.omit(JobViewSchema, ["receipt"]);
+const JobSummarySchema = v.omit(JobViewSchema, ["receipt"]);
 export type JobSummary = v.InferOutput<typeof JobSummarySchema>;
 export const JobListSchema = v.strictObject({ jobs: v.array(JobSummarySchema) });
 

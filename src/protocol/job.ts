@@ -5,20 +5,19 @@ import { CountSchema, EpochSecondsSchema } from "./scalars.ts";
 import { EnvNameSchema, JobLimitsSchema, ScopeSchema } from "./scope.ts";
 
 export const JOB_KINDS = ["test.run", "code.implement", "test.write", "plan.draft", "ui.exercise"] as const;
-export type JobKind = (typeof JOB_KINDS)[number];
 export const JobKindSchema = v.picklist(JOB_KINDS);
 
 const noNul = v.check((text: string) => !text.includes("\0"), "must not hold NUL");
 const argument = v.pipe(v.string(), v.maxBytes(LIMITS.ARG_BYTES), noNul);
 /** argv of one process; argv[0] is an absolute path or a bare name looked up on the fixed PATH inside. */
-export const ArgvSchema = v.pipe(
+const ArgvSchema = v.pipe(
   v.array(argument),
   v.minLength(1, "must name a program"),
   v.maxLength(LIMITS.ARGV_ITEMS),
   v.check((argv) => argv[0] !== "", "must name a program"),
 );
 
-export const CommitSchema = v.pipe(
+const CommitSchema = v.pipe(
   v.string(),
   v.regex(/^([0-9a-f]{40}|[0-9a-f]{64})$/, "must be a full commit hash in lower-case hex"),
 );
@@ -37,7 +36,7 @@ export const BlobNameSchema = v.pipe(
 );
 
 /** Where a job's tree comes from. `bundle` names a blob that is a git bundle (git-bundle(1)). */
-export const SourceSchema = v.variant("type", [
+const SourceSchema = v.variant("type", [
   v.strictObject({
     type: v.literal("git"),
     url: v.pipe(v.string(), v.minLength(1), v.maxLength(2048), noNul),
@@ -51,7 +50,7 @@ export const SourceSchema = v.variant("type", [
 export type Source = v.InferOutput<typeof SourceSchema>;
 
 /** A path inside the workspace, relative, without `..`. */
-export const WorkspacePathSchema = v.pipe(
+const WorkspacePathSchema = v.pipe(
   v.string(),
   v.minLength(1),
   v.maxLength(4096),
@@ -91,14 +90,14 @@ export type RunnableKind = keyof typeof PAYLOAD_SCHEMAS;
 export const RUNNABLE_KINDS = Object.keys(PAYLOAD_SCHEMAS) as readonly RunnableKind[];
 export const isRunnableKind = (kind: string): kind is RunnableKind => Object.hasOwn(PAYLOAD_SCHEMAS, kind);
 
-export const BlobRefSchema = v.strictObject({
+const BlobRefSchema = v.strictObject({
   name: BlobNameSchema,
   sha256: Sha256Schema,
   size: v.pipe(CountSchema, v.maxValue(LIMITS.BLOB_BYTES)),
 });
 export type BlobRef = v.InferOutput<typeof BlobRefSchema>;
 
-export const OnLostSchema = v.picklist(["requeue", "fail"]);
+const OnLostSchema = v.picklist(["requeue", "fail"]);
 
 /** Claims of an `agentina-job+jws`. `kind` and `payload` are opened only after these hold. */
 export const JobClaimsSchema = v.strictObject({

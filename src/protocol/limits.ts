@@ -1,6 +1,5 @@
 /** Every bound of the wire and of what is persisted, with its unit in its name. */
 export const LIMITS = {
-  TOKEN_CHARS: 256,
   JWS_BYTES: 1_048_576,
   SMALL_JWS_BYTES: 16_384,
   JSON_DEPTH: 32,

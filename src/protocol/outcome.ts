@@ -3,7 +3,7 @@ import { ReportFormatSchema } from "./job.ts";
 import { LIMITS } from "./limits.ts";
 import { CountSchema, EpochMillisSchema } from "./scalars.ts";
 
-export const OUTCOMES = [
+const OUTCOMES = [
   "succeeded",
   "failed",
   "refused",
@@ -48,7 +48,7 @@ export const ReasonSchema = v.pipe(v.string(), v.regex(/^[a-z_]{1,64}$|^[A-Z][A-
 
 const text = v.pipe(v.string(), v.maxLength(LIMITS.RESULT_MESSAGE_CHARS));
 
-export const TestCaseSchema = v.strictObject({
+const TestCaseSchema = v.strictObject({
   name: text,
   status: v.picklist(["passed", "failed", "skipped"]),
   ms: v.optional(v.pipe(v.number(), v.minValue(0))),
@@ -56,7 +56,7 @@ export const TestCaseSchema = v.strictObject({
 });
 export type TestCase = v.InferOutput<typeof TestCaseSchema>;
 
-export const StepReportSchema = v.strictObject({
+const StepReportSchema = v.strictObject({
   name: text,
   /** The argv as it was run, shortened for display. */
   command: v.optional(text),

@@ -1,6 +1,5 @@
 import * as v from "valibot";
 import { AgentIdSchema, JobIdSchema, Sha256Schema } from "./ids.ts";
-import { LIMITS } from "./limits.ts";
 import { OutcomeSchema, ReasonSchema, TestRunResultSchema } from "./outcome.ts";
 import { CountSchema, EpochMillisSchema, lineSchema } from "./scalars.ts";
 import { JobLimitsSchema, ScopeSchema } from "./scope.ts";
@@ -53,5 +52,3 @@ export const ReceiptClaimsSchema = v.strictObject({
 export type ReceiptClaims = v.InferOutput<typeof ReceiptClaimsSchema>;
 
 export const FIRST_PREV_SHA256 = v.parse(Sha256Schema, "0".repeat(64));
-
-export const ReceiptJwsSchema = v.pipe(v.string(), v.maxLength(LIMITS.BEAT_RECEIPTS_BYTES));

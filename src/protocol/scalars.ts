@@ -1,4 +1,5 @@
 import * as v from "valibot";
+import { LIMITS } from "./limits.ts";
 
 /** A non-negative integer every JSON reader agrees on (RFC 8259 section 6). */
 export const CountSchema = v.pipe(v.number(), v.safeInteger("must be an integer"), v.minValue(0));
@@ -22,10 +23,6 @@ export const lineSchema = (chars: number) =>
     v.maxLength(chars),
     v.check((text) => !CONTROL.test(text), "must not hold control characters"),
   );
-
-/** Unpadded base64url (RFC 7515 section 2) of at most `chars` characters. */
-export const base64urlSchema = (chars: number) =>
-  v.pipe(v.string(), v.maxLength(chars), v.regex(/^[A-Za-z0-9_-]+$/, "must be base64url"));
 
 /** Public Ed25519 key as JWK (RFC 8037 section 2). */
 export const Ed25519JwkSchema = v.strictObject({
@@ -53,5 +50,8 @@ export const VersionSchema = v.pipe(
 /** A host's or agent's label set; keys and values are short words. */
 export const LabelsSchema = v.pipe(
   v.record(v.pipe(v.string(), v.regex(/^[a-z][a-z0-9_.-]{0,62}$/)), lineSchema(128)),
-  v.check((labels) => Object.keys(labels).length <= 32, "must hold at most 32 labels"),
+  v.check(
+    (labels) => Object.keys(labels).length <= LIMITS.LABELS,
+    `must hold at most ${LIMITS.LABELS} labels`,
+  ),
 );

@@ -71,7 +71,7 @@ export const TokenReplySchema = v.strictObject({
   expires_in: v.pipe(CountSchema, v.minValue(1)),
 });
 
-export const AGENT_STATES = [
+const AGENT_STATES = [
   "terminal",
   "tampered",
   "inactive",
@@ -89,8 +89,8 @@ export const AgentStateSchema = v.picklist(AGENT_STATES);
 export type AgentState = v.InferOutput<typeof AgentStateSchema>;
 
 /** A job as a beat names it. `returned` hands it back for want of capacity: it stays queued, same attempt. */
-export const BEAT_JOB_STATES = ["accepted", "leased", "running", "stopping", "returned"] as const;
-export const BeatJobSchema = v.strictObject({
+const BEAT_JOB_STATES = ["accepted", "leased", "running", "stopping", "returned"] as const;
+const BeatJobSchema = v.strictObject({
   jti: JobIdSchema,
   attempt: v.pipe(CountSchema, v.minValue(1)),
   state: v.picklist(BEAT_JOB_STATES),
@@ -135,7 +135,7 @@ export const BeatRequestSchema = v.strictObject({
 });
 export type BeatRequest = v.InferOutput<typeof BeatRequestSchema>;
 
-export const LeaseSchema = v.strictObject({
+const LeaseSchema = v.strictObject({
   jti: JobIdSchema,
   attempt: v.pipe(CountSchema, v.minValue(1)),
   ttl_s: v.pipe(CountSchema, v.minValue(1), v.maxValue(86_400)),

@@ -9,7 +9,7 @@ const RUNTIME_VARIABLES = /^(BUN_OPTIONS|BUN_INSPECT.*|BUN_CONFIG_VERBOSE_FETCH|
 const TRUST_VARIABLES =
   /^(NODE_TLS_REJECT_UNAUTHORIZED|NODE_EXTRA_CA_CERTS|NODE_USE_SYSTEM_CA|SSL_CERT_FILE|SSL_CERT_DIR)$/;
 
-/** Bun's fetch obeys these as long as they are set; proxies are named in agent.toml. */
+/** Bun's fetch obeys these as long as they are set, whatever it is told. */
 const PROXY_VARIABLES = /^(https?|all|no|ws|wss|ftp)_proxy$/i;
 
 const HARDENING = "--disallow-code-generation-from-strings=strict";

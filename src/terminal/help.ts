@@ -76,7 +76,7 @@ function rows(pairs: readonly (readonly [string, string])[]): string[] {
 }
 
 /** Breaks a text at spaces so that no line is longer than `width`, words longer than that aside. */
-export function wrap(text: string, width = WIDTH): string[] {
+function wrap(text: string, width = WIDTH): string[] {
   const lines: string[] = [];
   for (const word of text.split(/\s+/)) {
     const last = lines.at(-1);

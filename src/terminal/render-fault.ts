@@ -22,7 +22,7 @@ export function renderFault(problem: Fault, program: string, json: boolean, term
  *   Code:   POLICY_MALFORMED (exit status 78)
  * ```
  */
-export function faultBlock(problem: Fault, program: string, colour: boolean): string {
+function faultBlock(problem: Fault, program: string, colour: boolean): string {
   const lines = [
     `${style.red(style.bold(`${program}:`, colour), colour)} ${problem.message}`,
     `  ${style.bold("Remedy:", colour)} ${problem.remedy}`,

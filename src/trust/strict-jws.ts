@@ -13,7 +13,7 @@ export interface JwsClass<S extends v.GenericSchema> {
   readonly typ: string;
   readonly maxBytes: number;
   readonly schema: S;
-  /** Further header members this class needs, besides alg, kid and typ. */
+  /** The header carries its public key as `jwk` in place of `kid` (a DPoP proof, RFC 9449 section 4.2). */
   readonly embeddedJwk?: true;
 }
 

@@ -51,7 +51,7 @@ const ProofSchema = v.strictObject({
   ath: v.optional(v.string()),
   nonce: v.optional(v.string()),
 });
-const PROOF = {
+export const PROOF = {
   what: "proof",
   typ: TYP.dpop,
   maxBytes: LIMITS.SMALL_JWS_BYTES,

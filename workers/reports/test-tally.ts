@@ -27,10 +27,6 @@ export class TestTally {
   private readonly tests: TestCase[] = [];
   private readonly counts = { passed: 0, failed: 0, skipped: 0 };
 
-  get failed(): number {
-    return this.counts.failed;
-  }
-
   add(found: FoundTest): void {
     this.counts[found.status] += 1;
     const failed = found.status === "failed";

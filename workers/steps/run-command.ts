@@ -104,7 +104,7 @@ export class StepRunner {
 }
 
 /** `ended with status 1 after 40 ms`: what a reader of the log wants to know of a step. */
-export function endingOf(end: SandboxEnd, limits: JobLimits): string {
+function endingOf(end: SandboxEnd, limits: JobLimits): string {
   const after = end.ms < 1000 ? `after ${end.ms} ms` : `after ${(end.ms / 1000).toFixed(1)} s`;
   switch (end.end) {
     case "exited":

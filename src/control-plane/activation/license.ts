@@ -17,7 +17,7 @@ export interface Licensee {
   readonly fingerprint: Fingerprint;
 }
 
-export interface IssuedLicense {
+interface IssuedLicense {
   readonly text: string;
   /** Seconds. */
   readonly iat: number;
@@ -62,7 +62,7 @@ export async function issueLicense(
 }
 
 /** The plan's terms as the license carries them, for telling whether they changed. */
-export const termsOf = ({ name, max_agents, max_concurrent_tasks_per_agent, kinds }: Plan): string =>
+const termsOf = ({ name, max_agents, max_concurrent_tasks_per_agent, kinds }: Plan): string =>
   JSON.stringify([name, max_agents, max_concurrent_tasks_per_agent, kinds]);
 
 /** True when an agent's license is past half its life or names other terms than the plan. */

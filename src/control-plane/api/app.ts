@@ -64,6 +64,8 @@ async function enter(
     nowMs,
     patience: (seconds: number) => context.env.server.timeout(request, seconds),
   };
+  // The runtime puts the Host header into the URL unread.
+  if (!URL.canParse(request.url)) throw fault("API_BODY_MALFORMED", { path: "Host", why: "names no host" });
   const query = singleValues(new URL(request.url).searchParams, route.query);
   switch (route.who) {
     case "public": {

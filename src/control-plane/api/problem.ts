@@ -5,7 +5,6 @@ import type { Problem } from "../../protocol/wire.ts";
 /** HTTP status of each code a route may answer; any other is our own failure, 500. */
 const STATUS: Readonly<Partial<Record<FaultCode, number>>> = {
   API_UNAUTHENTICATED: 401,
-  API_FORBIDDEN: 403,
   API_NOT_FOUND: 404,
   INSTALLER_NOT_PUBLISHED: 404,
   API_BODY_MALFORMED: 400,

@@ -39,10 +39,10 @@ export async function agentOf(
   const { account, sub, cnf, exp } = bearer.claims;
   const bound = { token: bearer.token, jkt: cnf.jkt };
   const proven = await provenBy(request, body, services, nowMs, bound);
-  return { kind: "agent", accountId: account, agentId: sub, jkt: cnf.jkt, untilS: exp, proven };
+  return { kind: "agent", accountId: account, agentId: sub, untilS: exp, proven };
 }
 
-/** The key that signed the request's DPoP proof. It is not written down yet: `spendProof`, or the handler's own work. */
+/** The key that signed the request's DPoP proof. It is not written down yet: `spendProofs`, or the handler's own work. */
 export function provenBy(
   request: Request,
   body: Uint8Array,

@@ -16,11 +16,7 @@ export function renderJob(job: JobView, colour: boolean): string {
 }
 
 /** A text in the colour of the job's verdict: green, red, or yellow while there is none. */
-export function inVerdictColour(
-  { outcome }: Pick<JobSummary, "outcome">,
-  text: string,
-  colour: boolean,
-): string {
+function inVerdictColour({ outcome }: Pick<JobSummary, "outcome">, text: string, colour: boolean): string {
   if (outcome === null) return style.yellow(text, colour);
   return outcome === "succeeded" ? style.green(text, colour) : style.red(text, colour);
 }

@@ -1,6 +1,6 @@
 import { sql } from "kysely";
 import type { AccountId, AgentId } from "../../protocol/ids.ts";
-import type { AnomalyRow, Reader, Writer } from "./schema.ts";
+import type { Writer } from "./schema.ts";
 
 /** Something that should not happen, as it is found. */
 export interface Finding {
@@ -32,14 +32,5 @@ export async function recordFinding(db: Writer, finding: Finding): Promise<void>
         .columns(["agent_id", "kind", "subject"])
         .doUpdateSet({ count: sql<number>`anomalies.count + 1`, evidence, last_at: finding.nowMs }),
     )
-    .execute();
-}
-
-export async function anomaliesOf(db: Reader, accountId: AccountId): Promise<AnomalyRow[]> {
-  return await db
-    .selectFrom("anomalies")
-    .selectAll()
-    .where("account_id", "=", accountId)
-    .orderBy("last_at", "desc")
     .execute();
 }

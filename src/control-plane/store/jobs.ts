@@ -5,7 +5,7 @@ import { SETTINGS } from "../settings.ts";
 import type { JobRow, Reader, Writer } from "./schema.ts";
 
 /** States in which an agent holds a job. */
-export const HELD = ["offered", "leased", "running", "overdue"] as const satisfies readonly JobState[];
+const HELD = ["offered", "leased", "running", "overdue"] as const satisfies readonly JobState[];
 
 export async function addJob(db: Writer, job: JobRow): Promise<void> {
   await db.insertInto("jobs").values(job).execute();

@@ -196,7 +196,6 @@ export type BeatRow = Selectable<BeatsTable>;
 export type JobRow = Selectable<JobsTable>;
 export type ReceiptRow = Selectable<ReceiptsTable>;
 export type LogRow = Selectable<LogsTable>;
-export type AnomalyRow = Selectable<AnomaliesTable>;
 
 /** Reads: the database, or a transaction under way. */
 export type Reader = Kysely<Tables>;

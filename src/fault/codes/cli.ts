@@ -60,7 +60,7 @@ export const cliFaults = {
   CLI_HOSTILE_ENVIRONMENT: {
     sentence:
       "Cannot start: the environment sets {variables}: that changes how this program runs or whom it trusts",
-    remedy: 'Start it without ("env {unset} …"); proxies and certificates belong in agent.toml',
+    remedy: 'Start it without: "env {unset} …"',
     exit: EXIT.CONFIG,
     retry: "never",
   },

@@ -59,11 +59,10 @@ export const controlFaults = {
   },
   API_UNAUTHENTICATED: {
     sentence: "Cannot do this: the request carries no valid credential ({why})",
-    remedy: "Give the admin key with --key-file, or an API key",
+    remedy: "Give the admin key with --key-file",
     exit: EXIT.NO_PERMISSION,
     retry: "never",
   },
-  API_FORBIDDEN: refusal("Cannot do this: the credential does not allow it", "Use one that does"),
   API_NOT_FOUND: {
     sentence: "Cannot find {what}",
     remedy: "Check the id; what another account owns is not shown",
@@ -102,7 +101,7 @@ export const controlFaults = {
   ),
   ACCOUNT_FULL: {
     sentence: "Cannot activate: the account runs {max} agents at most and too many wait for a slot already",
-    remedy: "Stop or revoke agents, or raise max_agents; the token stays valid",
+    remedy: 'Stop agents, or raise max_agents with "agentina-control account plan"; the token stays valid',
     exit: EXIT.TRY_AGAIN,
     retry: "backoff",
   },
@@ -126,7 +125,7 @@ export const controlFaults = {
   },
   BEAT_STALE: {
     sentence: "Cannot accept the heartbeat: its place in the chain is taken ({why})",
-    remedy: "Look at the anomaly on the Control Plane: two agents may share one identity",
+    remedy: "Look at the Control Plane's log: two agents may share one identity",
     exit: EXIT.UNAVAILABLE,
     retry: "backoff",
   },

@@ -69,12 +69,6 @@ export const jobFaults = {
     exit: EXIT.DATA,
     retry: "never",
   },
-  JOB_LIFECYCLE: {
-    sentence: "Cannot start a job: the agent is {state}",
-    remedy: "Look at agentina status for the way out",
-    exit: EXIT.UNAVAILABLE,
-    retry: "backoff",
-  },
   SOURCE_NEEDS_EGRESS: {
     sentence: 'Cannot fetch "{url}": this build gives jobs no network',
     remedy: "Give the source as a bundle, or as file:// with its path in scope.files.read",

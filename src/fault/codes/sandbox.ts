@@ -27,12 +27,6 @@ export const sandboxFaults = {
     exit: EXIT.CONFIG,
     retry: "never",
   },
-  SANDBOX_SETUP_FAILED: {
-    sentence: "Cannot build the job's sandbox: {why}",
-    remedy: 'Run "agentina status" for what this host lacks; the command was not run',
-    exit: EXIT.CONFIG,
-    retry: "never",
-  },
   WORK_DIR_UNUSABLE: {
     sentence: 'Cannot prepare the job\'s workspace in "{path}": {why}',
     remedy: "Free disk space and check the directory's owner",

@@ -70,12 +70,6 @@ export const trustFaults = {
     exit: EXIT.CONFIG,
     retry: "never",
   },
-  LICENSE_EXPIRED: {
-    sentence: "Cannot run jobs: the license expired at {until} and its grace is over",
-    remedy: "Let this host reach its Control Plane, or activate again with a fresh token",
-    exit: EXIT.CONFIG,
-    retry: "backoff",
-  },
   KEYPAIR_INVALID: {
     sentence: 'Cannot use the key "{path}": {why}',
     remedy: "Activate again with a fresh token and --force; keys are never made twice in silence",

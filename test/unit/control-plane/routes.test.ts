@@ -133,6 +133,27 @@ describe("every answer", () => {
     },
   );
 
+  test.each(["[::1", "x:99999999", "127.0.0.1:1:2"])(
+    "with the Host header %s is the caller's mistake",
+    async (host) => {
+      const { hostname, port } = new URL(control.url);
+      const said = Promise.withResolvers<string>();
+      let text = "";
+      const socket = await Bun.connect({
+        hostname,
+        port: Number(port),
+        socket: {
+          data: (_, bytes) => {
+            text += bytes.toString();
+          },
+          close: () => said.resolve(text),
+        },
+      });
+      socket.write(`GET /healthz HTTP/1.1\r\nHost: ${host}\r\nConnection: close\r\n\r\n`);
+      expect(await said.promise).toStartWith("HTTP/1.1 400");
+    },
+  );
+
   test("to what is not there is a problem too", async () => {
     for (const path of [
       "/",

@@ -25,11 +25,11 @@ describe("a fault", () => {
   });
 
   test("is told apart by code, never by text", () => {
-    const made = fault("API_FORBIDDEN");
+    const made = fault("LEASE_NOT_HELD");
     expect(isFault(made)).toBe(true);
-    expect(isFault(made, "API_FORBIDDEN")).toBe(true);
+    expect(isFault(made, "LEASE_NOT_HELD")).toBe(true);
     expect(isFault(made, "API_NOT_FOUND")).toBe(false);
-    expect(isFault(new Error("API_FORBIDDEN"))).toBe(false);
+    expect(isFault(new Error("LEASE_NOT_HELD"))).toBe(false);
   });
 
   test("of anything else thrown is INTERNAL_ERROR with what was thrown", () => {
@@ -39,7 +39,7 @@ describe("a fault", () => {
     expect(asFault(error).cause).toBe(error);
     expect(asFault("text").message).toContain("text");
     expect(asFault(undefined).message).toContain("undefined");
-    const known = fault("API_FORBIDDEN");
+    const known = fault("LEASE_NOT_HELD");
     expect(asFault(known)).toBe(known);
   });
 });

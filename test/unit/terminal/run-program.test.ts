@@ -153,6 +153,6 @@ describe("output that cannot be written", () => {
         throw new OutputGone("closed");
       },
     };
-    expect(tell(demoProgram(), inputOf(["echo", "--json"], gone), fault("API_FORBIDDEN"))).toBe(65);
+    expect(tell(demoProgram(), inputOf(["echo", "--json"], gone), fault("LEASE_NOT_HELD"))).toBe(65);
   });
 });

@@ -59,25 +59,26 @@ export const serveCommand = command({
   run: async (args, terminal) => {
     const log = jsonLog(args["log-level"] as LogLevel, terminal.err, Date.now);
     const ended = signalled();
-    process.umask(0o077); // the database makes its files by itself, and they are nobody else's business
-    const running = await startControlPlane({
-      dataDir: dataDirOf(args, process.env),
-      listen: listenOf(args.listen),
-      publicUrl: args["public-url"] === undefined ? null : publicOrigin(args["public-url"]),
-      intervalS: numberArg(args.interval, "--interval", TITLE, {
-        min: LIMITS.BEAT_INTERVAL_MIN_S,
-        max: LIMITS.BEAT_INTERVAL_MAX_S,
-      }),
-      maxWakes: numberArg(args["max-wakes"], "--max-wakes", TITLE, { min: 0, max: 1_000_000 }),
-      log,
-      nowMs: Date.now,
-      random: (count) => crypto.getRandomValues(new Uint8Array(count)),
-    });
+    const umask = process.umask(0o077); // the database makes its files by itself, and they are nobody else's business
     try {
+      const running = await startControlPlane({
+        dataDir: dataDirOf(args, process.env),
+        listen: listenOf(args.listen),
+        publicUrl: args["public-url"] === undefined ? null : publicOrigin(args["public-url"]),
+        intervalS: numberArg(args.interval, "--interval", TITLE, {
+          min: LIMITS.BEAT_INTERVAL_MIN_S,
+          max: LIMITS.BEAT_INTERVAL_MAX_S,
+        }),
+        maxWakes: numberArg(args["max-wakes"], "--max-wakes", TITLE, { min: 0, max: 1_000_000 }),
+        log,
+        nowMs: Date.now,
+        random: (count) => crypto.getRandomValues(new Uint8Array(count)),
+      });
+      await using _stopped = { [Symbol.asyncDispose]: () => running.stop() };
       announce(running, args.json, terminal);
       log("info", "stopping", { signal: await ended });
     } finally {
-      await running.stop();
+      process.umask(umask);
     }
     return EXIT.OK;
   },
