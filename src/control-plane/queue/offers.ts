@@ -19,9 +19,9 @@ export interface OfferFacts {
   readonly except: ReadonlySet<string>;
 }
 
-/** True when an agent in this state may be given work. */
+/** True when an agent in this state may be given work. One that calls itself isolated is not any more: it was heard. */
 export const takesWork = (state: AgentState, slotHeld: boolean): boolean =>
-  slotHeld && (state === "idle" || state === "working");
+  slotHeld && (state === "idle" || state === "working" || state === "isolated");
 
 /** How many more jobs the agent can take; those offered and not yet answered are offered again out of this number. */
 export function freePlaces({ capacity, inFlight, held }: Pick<OfferFacts, "capacity" | "inFlight" | "held">) {

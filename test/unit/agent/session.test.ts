@@ -15,10 +15,11 @@ import {
   writeBearerFile,
 } from "../../../src/agent/state-files.ts";
 import { refusalOf } from "../../../src/agent/transport.ts";
-import { type Fault, fault, isFault } from "../../../src/fault/fault.ts";
+import { fault } from "../../../src/fault/fault.ts";
 import { newAgentId } from "../../../src/protocol/ids.ts";
 import { ROUTES } from "../../../src/protocol/wire.ts";
 import { anySigningKey, random } from "../../support/authority.ts";
+import { faultOf } from "../../support/fault-of.ts";
 import { refuses, silent } from "../../support/lies.ts";
 import { type Route, ScriptedControl } from "../../support/scripted-control.ts";
 import { wireTo } from "../../support/scripted-wire.ts";
@@ -57,16 +58,6 @@ async function world(over: Partial<SessionDeps> = {}) {
     });
   const count = (route: Route) => control.to(route).length;
   return { time, control, session, deps, put, count, saved, [Symbol.dispose]: () => time[Symbol.dispose]() };
-}
-
-async function faultOf(promise: Promise<unknown>): Promise<Fault> {
-  try {
-    await promise;
-  } catch (error) {
-    if (isFault(error)) return error;
-    throw error;
-  }
-  throw new Error("it did not fail");
 }
 
 describe("the server's nonce", () => {

@@ -12,9 +12,9 @@ import {
   retryAfterSeconds,
   type WireRequest,
 } from "../../../src/agent/transport.ts";
-import { type Fault, isFault } from "../../../src/fault/fault.ts";
 import { LIMITS } from "../../../src/protocol/limits.ts";
 import { dropProxies } from "../../../src/terminal/environment.ts";
+import { faultOf } from "../../support/fault-of.ts";
 
 const JSON_TYPE = { "content-type": "application/json" };
 const problem = (code: string, over: object = {}) =>
@@ -113,16 +113,6 @@ const ask = (url: string, over: Partial<WireRequest> = {}) =>
     accept: "application/json",
     ...over,
   });
-
-async function faultOf(promise: Promise<unknown>): Promise<Fault> {
-  try {
-    await promise;
-  } catch (error) {
-    if (isFault(error)) return error;
-    throw new Error(`not a fault: ${String(error)}`, { cause: error });
-  }
-  throw new Error("it did not fail");
-}
 
 describe("a reply", () => {
   test("is what it is: status, headers, bytes", async () => {

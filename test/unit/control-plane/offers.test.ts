@@ -40,12 +40,16 @@ describe("offers", () => {
     expect(chosen({ held: [leased] }, [job("new"), job("newer")])).toEqual(["new"]);
   });
 
-  test.each(["draining", "paused", "quarantined", "standby", "full", "isolated", "terminal"] as const)(
+  test.each(["draining", "paused", "quarantined", "standby", "full", "terminal"] as const)(
     "none to an agent that is %s",
     (state) => {
       expect(chosen({ state }, [job("a")])).toEqual([]);
     },
   );
+
+  test("some to an agent back from isolation, with the very beat that ends it", () => {
+    expect(chosen({ state: "isolated" }, [job("a")])).toEqual(["a"]);
+  });
 
   test("none without a slot, of another kind, or just handed back", () => {
     expect(chosen({ slotHeld: false }, [job("a")])).toEqual([]);

@@ -1,0 +1,35 @@
+// Hosts to activate: fresh state directories, what is in them, and who they say they are.
+
+import { afterAll } from "bun:test";
+import { lstatSync, mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { type Identity, loadIdentity } from "../../../src/agent/identity.ts";
+import type { ActivationDesk } from "./activation-desk.ts";
+
+/** Names of state directories that do not exist yet, each in a place of its own. Gone when the file's tests are over. */
+export function hostNames(): () => string {
+  const root = mkdtempSync(join(tmpdir(), "agentina-activate-"));
+  afterAll(() => rmSync(root, { recursive: true, force: true }));
+  let hosts = 0;
+  return () => join(root, String(++hosts), "state");
+}
+
+/** Every file below, with its mode and content. */
+export function tree(dir: string): Record<string, string> {
+  const names = readdirSync(dir, { recursive: true, withFileTypes: true });
+  return Object.fromEntries(
+    names.map((entry) => {
+      const path = join(entry.parentPath, entry.name);
+      const mode = (lstatSync(path).mode & 0o7777).toString(8);
+      return [path.slice(dir.length + 1), entry.isFile() ? `${mode} ${readFileSync(path, "hex")}` : mode];
+    }),
+  );
+}
+
+/** The same without what every attempt leaves: the lock, and keys that wait for the next try. */
+export const lasting = (dir: string): Record<string, string> =>
+  Object.fromEntries(Object.entries(tree(dir)).filter(([path]) => !/agent\.lock|\.next\.pem$/.test(path)));
+
+export const identityOf = (desk: ActivationDesk, dir: string): Promise<Identity> =>
+  loadIdentity(dir, null, desk.time.nowS());
