@@ -5,7 +5,16 @@ import { afterEach, expect, test } from "bun:test";
 import { chmodSync, existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { agentFlags, eventually, startControl, stopChild } from "../../dist-scripts/world.ts";
-import { type Fleet, finished, shellJob, showJob, startAgent, startFleet, submit } from "../support/fleet.ts";
+import {
+  type Fleet,
+  finished,
+  idle,
+  shellJob,
+  showJob,
+  startAgent,
+  startFleet,
+  submit,
+} from "../support/fleet.ts";
 
 let fleet: Fleet | undefined;
 
@@ -95,6 +104,7 @@ test("a second SIGTERM cancels: the job ends cancelled, its processes are gone",
 test("a second agent on the same state directory is told whose it is, and the first goes on", async () => {
   fleet = await startFleet("two");
   const { world } = fleet;
+  await idle(world);
   const second = await world.run("agent", [world.agentina, "run", ...agentFlags(world)]);
   expect(second.status).toBe(75);
   expect(second.stderr).toContain("STATE_LOCKED");

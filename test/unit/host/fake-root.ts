@@ -41,13 +41,16 @@ export const ROOT_ONLY = [
   "sys/class/dmi/id/chassis_serial",
 ];
 
+/** Root's own; where the test is not root, it owns the file itself and must be kept out of it all the same. */
+const ROOT_ONLY_MODE = process.geteuid?.() === 0 ? 0o400 : 0o000;
+
 /** Writes the machine and answers its directory; the caller removes it. */
 export async function makeRoot(files: Readonly<Record<string, string>>, rootOnly: readonly string[] = []) {
   const root = await mkdtemp(join(tmpdir(), "agentina-host-"));
   await chmod(root, 0o755);
   for (const [path, text] of Object.entries(files)) {
     await mkdir(dirname(join(root, path)), { recursive: true });
-    await writeFile(join(root, path), text, { mode: rootOnly.includes(path) ? 0o400 : 0o644 });
+    await writeFile(join(root, path), text, { mode: rootOnly.includes(path) ? ROOT_ONLY_MODE : 0o644 });
   }
   for (const [path, target] of Object.entries(LINKS)) {
     await mkdir(dirname(join(root, path)), { recursive: true });
