@@ -48,10 +48,9 @@ export interface Settings {
   readonly intervalS: number;
   /** Never under three intervals and a minute, so that a lost beat or two lose no lease. */
   readonly leaseTtlS: number;
-  readonly maxWakes: number;
 }
 
 /** The settings that follow from a heartbeat interval. */
-export function settingsFor(intervalS: number, maxWakes: number): Settings {
-  return { intervalS, leaseTtlS: Math.max(SETTINGS.LEASE_TTL_S, 3 * intervalS + 60), maxWakes };
+export function settingsFor(intervalS: number): Settings {
+  return { intervalS, leaseTtlS: Math.max(SETTINGS.LEASE_TTL_S, 3 * intervalS + 60) };
 }

@@ -97,7 +97,10 @@ export const JobViewSchema = v.strictObject({
     v.strictObject({
       sha256: Sha256Schema,
       jws: v.string(),
+      /** The text is signed by the agent's key, and its chain is not broken. */
       verified: v.boolean(),
+      /** Whether it follows the agent's receipt before it; `unknown` when that one is not stored here. */
+      chain: v.picklist(["intact", "unknown", "broken"]),
       claims: ReceiptClaimsSchema,
     }),
   ),

@@ -21,15 +21,6 @@ const CommitSchema = v.pipe(
   v.string(),
   v.regex(/^([0-9a-f]{40}|[0-9a-f]{64})$/, "must be a full commit hash in lower-case hex"),
 );
-const RefSchema = v.pipe(
-  v.string(),
-  v.maxLength(255),
-  v.regex(/^[A-Za-z0-9_][A-Za-z0-9._/-]*$/, "must be a branch or tag name"),
-  v.check(
-    (ref) => !ref.includes("..") && !ref.includes("//") && !ref.endsWith("/"),
-    "must be a branch or tag name",
-  ),
-);
 export const BlobNameSchema = v.pipe(
   v.string(),
   v.regex(/^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$/, "must be a short name"),
@@ -41,7 +32,6 @@ const SourceSchema = v.variant("type", [
     type: v.literal("git"),
     url: v.pipe(v.string(), v.minLength(1), v.maxLength(2048), noNul),
     commit: CommitSchema,
-    ref: v.optional(RefSchema),
     depth: v.optional(v.pipe(CountSchema, v.minValue(1), v.maxValue(1_000_000))),
   }),
   v.strictObject({ type: v.literal("bundle"), blob: BlobNameSchema, commit: CommitSchema }),

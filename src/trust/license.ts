@@ -28,6 +28,9 @@ export async function openLicense(
   own: { readonly jkt: string; readonly agentId: AgentId | null },
 ): Promise<License> {
   const { claims, header } = await openJws(text, LICENSE, (h) => anyWindow(trust, h.kid));
+  // A revoked key signs nothing any more, whatever time its thief writes into the license.
+  const revoked = trust.claims.keys.some((key) => key.kid === header.kid && key.revoked_at !== undefined);
+  if (revoked) throw fault("LICENSE_INVALID", { why: "its key was revoked" });
   if (trust.keyFor("license", header.kid, claims.iat) === null) {
     throw fault("LICENSE_INVALID", { why: "it was signed outside its key's time" });
   }

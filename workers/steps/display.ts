@@ -1,4 +1,5 @@
 import { printable } from "../../src/fault/fault.ts";
+import { shellWords } from "../../src/protocol/argv.ts";
 import { LIMITS } from "../../src/protocol/limits.ts";
 
 /** One line of a job's own text for a result: white space folded, control characters escaped, at most 500 characters. */
@@ -19,8 +20,7 @@ export function displayEnd(bytes: Uint8Array, chars: number): string {
 }
 
 /** An argv as a person would type it. */
-export const displayArgv = (argv: readonly string[]): string =>
-  displayLine(argv.map((word) => (/^[\w@%+=:,./-]+$/.test(word) ? word : `'${word}'`)).join(" "));
+export const displayArgv = (argv: readonly string[]): string => displayLine(shellWords(argv));
 
 /** `printable` shortens; a line of output must keep its length. */
 function escapeAll(text: string): string {

@@ -7,6 +7,7 @@ import { fault } from "../../fault/fault.ts";
 import { bootMs, hostName } from "../../host/facts.ts";
 import { makeFingerprint } from "../../host/fingerprint.ts";
 import { readIdentityFacts } from "../../host/identity-facts.ts";
+import { shellWords } from "../../protocol/argv.ts";
 import { checkOwnBundle } from "../../release/self-check.ts";
 import { BUILD } from "../../terminal/build-info.ts";
 import { command } from "../../terminal/command.ts";
@@ -16,7 +17,6 @@ import { jsonLine, type Terminal } from "../../terminal/output.ts";
 import { directoriesOf, stateDirArg } from "../directory-args.ts";
 import { dropRoot } from "../drop-root.ts";
 import { parseLabels } from "../labels.ts";
-import { shellWords } from "../shell-words.ts";
 import { readToken } from "../token-source.ts";
 
 const SEEN =
@@ -49,7 +49,7 @@ export const activateCommand = command({
       type: "string",
       valueHint: "KEY=VALUE",
       many: true,
-      description: "A label by which jobs find this agent",
+      description: "A label the Control Plane keeps with this agent",
     },
     force: { type: "boolean", description: "Replace an activation that is still good" },
     ...stateDirArg,

@@ -1,8 +1,8 @@
 import { consoleLine, logLine } from "../../agent/agent-log.ts";
 import { type RunOptions, runAgent } from "../../agent/run.ts";
 import { readAgentFile } from "../../agent/state-files.ts";
-import { EXIT } from "../../fault/exit.ts";
 import { fault } from "../../fault/fault.ts";
+import { shellWords } from "../../protocol/argv.ts";
 import { checkOwnBundle } from "../../release/self-check.ts";
 import { BUILD } from "../../terminal/build-info.ts";
 import { command } from "../../terminal/command.ts";
@@ -10,7 +10,6 @@ import { refuseForeignTrust } from "../../terminal/environment.ts";
 import { consoleEcho } from "../console-echo.ts";
 import { directoriesOf, directoryArgs } from "../directory-args.ts";
 import { forbidDumps } from "../forbid-dumps.ts";
-import { shellWords } from "../shell-words.ts";
 
 const LAST_LINES_MS = 500;
 
@@ -22,7 +21,6 @@ export const runCommand = command({
       "agentina run",
       "agentina run --state-dir ./agent --log-dir ./agent-log --policy ./policy.toml",
     ],
-    exits: [[EXIT.TERMINAL, "the agent is terminal and needs a fresh token"]],
     trustVariables: "by-url",
   },
   args: {

@@ -50,7 +50,7 @@ export const statusOf = (code: FaultCode): number => STATUS[code] ?? 500;
 export function problemResponse(problem: Fault, nowMs: number): Response {
   const { code, message, remedy, params } = problem;
   const status = statusOf(code);
-  const internal = status === 500;
+  const internal = status === 500 || code === "CONTROL_DATABASE";
   const body: Problem = {
     title: code,
     status,

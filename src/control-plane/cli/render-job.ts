@@ -148,8 +148,12 @@ function logLine({ log_bytes, log_verified, receipt }: JobView): string {
 
 function receiptLine({ receipt }: JobView): string {
   if (receipt === null) return "";
+  const place =
+    receipt.chain === "intact"
+      ? "in its place in the agent's chain"
+      : "the agent's receipt before it is not stored here";
   const checks = receipt.verified
-    ? "verified: signed by the agent, in its place in the agent's chain"
+    ? `verified: signed by the agent, ${place}`
     : "NOT VERIFIED: its signature or its place in the agent's chain does not hold";
   return `${receipt.sha256} (${checks})`;
 }

@@ -53,14 +53,16 @@ const logOf = (job: JobRow, logs: readonly LogRow[]): LogRow | null =>
     ({ job_id, attempt, stream }) => job_id === job.id && attempt === job.attempt && stream === MAIN_STREAM,
   ) ?? null;
 
-/** `verified`: the text is signed by the agent's key and follows the agent's receipt before it, if that one is known. */
+/** The receipt as it is stored, checked anew: its signature under the agent's key, and its place in the agent's chain. */
 async function receiptView(db: Reader, row: ReceiptRow): Promise<NonNullable<JobView["receipt"]>> {
   const agent = await agentById(db, row.account_id, row.agent_id);
   const jwk: Ed25519Jwk | null = agent === null ? null : { kty: "OKP", crv: "Ed25519", x: agent.identity_x };
   const opened = jwk === null ? null : await openOrNull(row.jws, jwk);
-  const verified = opened !== null && opened.sha256 === row.sha256 && (await follows(db, row, opened.claims));
+  const claims = opened?.claims ?? unverifiedClaims(row.jws);
+  const chain = await chainOf(db, row, claims);
+  const verified = opened !== null && opened.sha256 === row.sha256 && chain !== "broken";
   const { sha256, jws } = row;
-  return { sha256, jws, verified, claims: opened?.claims ?? unverifiedClaims(jws) };
+  return { sha256, jws, verified, chain, claims };
 }
 
 async function openOrNull(jws: string, jwk: Ed25519Jwk) {
@@ -72,10 +74,15 @@ async function openOrNull(jws: string, jwk: Ed25519Jwk) {
   }
 }
 
-async function follows(db: Reader, row: ReceiptRow, { seq, prev_sha256 }: ReceiptClaims): Promise<boolean> {
-  if (seq === 1) return prev_sha256 === FIRST_PREV_SHA256;
+async function chainOf(
+  db: Reader,
+  row: ReceiptRow,
+  { seq, prev_sha256 }: ReceiptClaims,
+): Promise<"intact" | "unknown" | "broken"> {
+  if (seq === 1) return prev_sha256 === FIRST_PREV_SHA256 ? "intact" : "broken";
   const before = await receiptsNumbered(db, row.account_id, row.agent_id, seq - 1);
-  return before.length === 0 || before.includes(prev_sha256);
+  if (before.length === 0) return "unknown";
+  return before.includes(prev_sha256) ? "intact" : "broken";
 }
 
 /** What a text says that does not verify any more: it did when it was stored, and is shown as what it is. */

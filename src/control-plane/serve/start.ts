@@ -74,7 +74,7 @@ export async function startControlPlane(options: ServeOptions): Promise<RunningC
   const { nowMs, random, log } = options;
   const mayCreate = !existsSync(paths.database);
   const keys = await openKeys(paths.keys, { mayCreate, random, nowS: Math.floor(nowMs() / 1000) });
-  const settings = settingsFor(options.intervalS, options.maxWakes);
+  const settings = settingsFor(options.intervalS);
   const { store, installation } = await openDatabase(paths, { keys, settings, random, nowMs });
   parts.defer(() => store.close());
 

@@ -5,8 +5,8 @@ import { describe, expect, test } from "bun:test";
 import fc from "fast-check";
 import { parseLabels } from "../../../src/cli/labels.ts";
 import { edited } from "../../../src/cli/prompt-hidden.ts";
-import { shellWords } from "../../../src/cli/shell-words.ts";
 import { isFault } from "../../../src/fault/fault.ts";
+import { shellWords } from "../../../src/protocol/argv.ts";
 
 describe("labels", () => {
   test("are KEY=VALUE, the value may hold anything a line may", () => {

@@ -14,7 +14,8 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   trust: ["fault", "protocol"],
   host: ["fault", "protocol"],
   scope: ["fault", "protocol"],
-  sandbox: ["fault", "protocol", "trust", "host", "scope"],
+  // Workers reach whatever sandbox reaches: no key, no trust.
+  sandbox: ["fault", "protocol", "scope"],
   release: ["fault", "protocol", "trust", "host", "scope"],
   agent: ["fault", "protocol", "trust", "host", "scope", "sandbox", "release"],
   cli: ["fault", "protocol", "terminal", "trust", "host", "scope", "sandbox", "release", "agent"],

@@ -23,7 +23,7 @@ export const mintCommand = command({
     trustVariables: "by-url",
   },
   args: {
-    label: { type: "string", valueHint: "TEXT", description: "What it is for, for the list of tokens" },
+    label: { type: "string", valueHint: "TEXT", description: "What it is for; kept with the token" },
     ttl: {
       type: "string",
       valueHint: "TIME",
