@@ -41,6 +41,8 @@ export class AgentLog {
   private readonly echo: (event: LogEvent) => void;
   private fd: number | null = null;
   private lost = 0;
+  /** A write that failed may have left the beginning of a line. */
+  private torn = false;
 
   constructor(logDir: string, wallMs: () => number, echo: (event: LogEvent) => void) {
     ensurePrivateDirectory(logDir, 0o750);
@@ -72,7 +74,10 @@ export class AgentLog {
         this.lost > 0
           ? logLine({ ...entry, event: "log.lost", level: "warn", fields: { lines: this.lost } })
           : "";
-      writeSync(this.fd, gap + logLine(entry));
+      const text = (this.torn ? "\n" : "") + gap + logLine(entry);
+      this.torn = true;
+      this.torn = writeSync(this.fd, text) < Buffer.byteLength(text);
+      if (this.torn) throw new Error("only a part of the line was taken");
       this.lost = 0;
     } catch (error) {
       this.lost += 1; // told by log.lost once the disk takes lines again; the console has it now

@@ -100,9 +100,7 @@ export class Agent {
       await abandonJobs(this.deps, IN_FLIGHT, "restart");
       this.deps.shipper.wake();
       while (!this.finished()) {
-        await this.pacer.untilDue(this.intervalS, () => this.lastWordsUntil);
-        if (this.finished()) break;
-        await this.beat();
+        if (await this.pacer.due(this.intervalS, this.lastWordsUntil)) await this.beat();
       }
       await this.lastWords();
       return EXIT.OK;

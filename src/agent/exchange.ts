@@ -183,7 +183,9 @@ function storeOffers(
         journal.addRejected(judgement.sha256, judgement.why.code);
         break;
       case "known":
-        break; // the next beat names its state again
+        // In flight, the next beat names it. Ended, its receipt is told again: the server has lost sight of the end.
+        journal.tellAgain(judgement.claims.jti, judgement.claims.attempt);
+        break;
     }
   }
 }

@@ -273,6 +273,11 @@ export class Journal {
     if (job?.state === "finished") this.advance(job, "acknowledge");
   }
 
+  /** Takes back the acknowledgement of an attempt's receipt, so that the next beat carries it again. */
+  tellAgain(jti: string, attempt: number): void {
+    this.write("UPDATE receipts SET acked_at = NULL WHERE jti = ? AND attempt = ?", [jti, attempt]);
+  }
+
   rejected(): { envelope_sha256: Sha256; code: string }[] {
     return this.read("SELECT * FROM rejected LIMIT ?", [LIMITS.BEAT_REJECTED]);
   }

@@ -27,6 +27,8 @@ export function takeLock(lockPath: string, stateDir: string): StateLock {
         .trim();
       throw fault("STATE_LOCKED", { path: stateDir, pid: pid || "unknown" }, error);
     }
+    if (/disk is full|ENOSPC/i.test(reasonOf(error)))
+      throw fault("STATE_DISK_FULL", { path: lockPath }, error);
     throw fault("STATE_DIR_UNWRITABLE", { path: stateDir, why: reasonOf(error) }, error);
   }
   const held = db;

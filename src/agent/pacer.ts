@@ -62,22 +62,23 @@ export class Pacer {
     return this.failures;
   }
 
-  /** Waits until the next beat is due, or until `endBootMs()` when that comes first. */
-  async untilDue(intervalS: number, endBootMs: () => number | null): Promise<void> {
-    for (;;) {
-      const now = this.clock.bootMs();
-      const end = endBootMs() ?? Number.POSITIVE_INFINITY;
-      const wait = Math.min(this.waitMs(now, intervalS), end - now);
-      if (wait <= 0) return;
-      await new Promise<void>((resolve) => {
-        const forget = this.timers.after(Math.min(wait, LOOK_MS), resolve);
-        this.interrupt = () => {
-          forget();
-          resolve();
-        };
-      });
-      this.interrupt = null;
-    }
+  /**
+   * Waits for the next beat to be due, for `endBootMs` when that comes first, or for news, whichever is soonest. Returns
+   * whether a beat is due now; if not, the caller looks at the world and asks again.
+   */
+  async due(intervalS: number, endBootMs: number | null): Promise<boolean> {
+    const now = this.clock.bootMs();
+    const wait = Math.min(this.waitMs(now, intervalS), (endBootMs ?? Number.POSITIVE_INFINITY) - now);
+    if (wait <= 0) return true;
+    await new Promise<void>((resolve) => {
+      const forget = this.timers.after(Math.min(wait, LOOK_MS), resolve);
+      this.interrupt = () => {
+        forget();
+        resolve();
+      };
+    });
+    this.interrupt = null;
+    return false;
   }
 
   private waitMs(now: number, intervalS: number): number {

@@ -103,6 +103,7 @@ class Watch {
   private init: Init | null = null;
   private cut: "stopped" | "output_limit" | null = null;
   private problem: string | null = null;
+  private released = false;
   private bug: { readonly error: unknown } | null = null;
   private used: ProcessUsage = { cpu_ms: 0, max_rss_bytes: 0 };
   private exitCode: number | null = null;
@@ -203,6 +204,7 @@ class Watch {
     if (this.cut !== null) {
       this.end();
     } else if (limitProcess(pid, this.limits())) {
+      this.released = true;
       this.child.release();
     } else if (!pidfdEnded(pidfd)) {
       this.problem = "the process limits could not be set";
@@ -245,7 +247,9 @@ class Watch {
     const { signalCode } = child.process;
     if (signalCode !== null) {
       const why = `bwrap itself was ended by ${signalCode}`;
-      return { end: "sandbox_failed", exit_code: null, signal: String(signalCode), why };
+      // Once let through the gate the command has run, and died with what held it.
+      const end = this.released ? "signalled" : "sandbox_failed";
+      return { end, exit_code: null, signal: String(signalCode), why };
     }
     return notStarted(this.complaint, child.process.exitCode);
   }

@@ -82,6 +82,8 @@ export class ScriptedControl {
   ttlS = 300;
   /** Which named attempts are granted a lease. */
   grants: (job: BeatJob) => boolean = () => true;
+  /** Until when, on the boot clock, it takes each attempt's lease to hold. */
+  readonly leasedUntil = new Map<string, number>();
   acks = true;
   /** When set, proofs must carry it. */
   dpopNonce: string | null = null;
@@ -274,6 +276,8 @@ export class ScriptedControl {
 
   private async replyTo(request: BeatRequest): Promise<BeatReply> {
     const named = request.jobs.filter((job) => job.state !== "returned" && this.grants(job));
+    const until = this.time.bootMs() + this.ttlS * 1000;
+    for (const { jti, attempt } of named) this.leasedUntil.set(`${jti}/${attempt}`, until);
     const received = await this.receipts.take(request.receipts);
     const { extra } = this;
     this.extra = {};

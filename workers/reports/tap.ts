@@ -193,7 +193,7 @@ export class TapReader {
 
 const newLevel = (): Level => ({ points: 0, failed: 0, name: null });
 
-const POINT = /^(not )?ok\b(?: +(\d+))?(?: *- *| +|$)(.*)$/;
+const POINT = /^(not )?ok\b(?: +(\d+))?(?: *- *| +|$)(.*)$/s;
 const PLAN = /^1\.\.(\d{1,9})(?:\s+#\s*(.*))?$/;
 
 /** A suite of node:test that ran nothing is no test. */

@@ -90,11 +90,19 @@ async function enter(
 
 /** A failure as the caller is told it; what is our own goes to the log with its reason. */
 function tell(error: unknown, { log, nowMs }: Services): Response {
-  const problem = asFault(error);
+  const problem = isDiskFull(error) ? fault("CONTROL_DISK_FULL", {}, error) : asFault(error);
   if (statusOf(problem.code) >= 500) {
     log("error", "request failed", { code: problem.code, why: reasonOf(error), stack: stackOf(error) });
   }
   return problemResponse(problem, nowMs());
+}
+
+/** From whatever depth: files say ENOSPC or EDQUOT, the database its own sentence. */
+function isDiskFull(error: unknown): boolean {
+  if (!(error instanceof Error)) return false;
+  const code = "code" in error ? String(error.code) : "";
+  if (code === "ENOSPC" || code === "EDQUOT" || /database or disk is full/.test(error.message)) return true;
+  return isDiskFull(error.cause);
 }
 
 const stackOf = (error: unknown): readonly string[] =>

@@ -27,12 +27,14 @@ const STATUS: Readonly<Partial<Record<FaultCode, number>>> = {
   WAKE_FULL: 503,
   LEASE_NOT_HELD: 403,
   CONTROL_DATABASE: 503,
+  CONTROL_DISK_FULL: 503,
 };
 
 const RETRY_AFTER_S: Readonly<Partial<Record<FaultCode, number>>> = {
   ACCOUNT_FULL: 60,
   WAKE_FULL: 60,
   CONTROL_DATABASE: 5,
+  CONTROL_DISK_FULL: 5,
 };
 
 /** Which challenge a 401 carries (RFC 9110 section 11.6.1, RFC 9449 section 7.1). */

@@ -2,11 +2,11 @@ import { randomBytes } from "node:crypto";
 import { constants } from "node:fs";
 import { type FileHandle, open, rename, rm } from "node:fs/promises";
 import { dirname } from "node:path";
-import { reasonOf } from "../../fault/fault.ts";
+import { fault, reasonOf } from "../../fault/fault.ts";
 
 /**
  * Replaces a file so that after any crash the old or the new bytes are there, whole: temporary file beside it, fsync,
- * rename, fsync of the directory. Throws whatever the system said; the old file then stays.
+ * rename, fsync of the directory. Throws CONTROL_DISK_FULL or what else the system said; the old file then stays.
  */
 export async function writeDurably(path: string, data: string | Uint8Array, mode = 0o600): Promise<void> {
   const temporary = `${path}.${randomBytes(6).toString("hex")}.tmp`;
@@ -22,7 +22,7 @@ export async function writeDurably(path: string, data: string | Uint8Array, mode
     await syncDirectory(dirname(path));
   } catch (error) {
     await rm(temporary, { force: true });
-    throw error;
+    throw ["ENOSPC", "EDQUOT"].includes(errnoOf(error)) ? fault("CONTROL_DISK_FULL", {}, error) : error;
   }
 }
 

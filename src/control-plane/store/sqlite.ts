@@ -33,6 +33,8 @@ class BunSqlite implements SqliteDatabase {
   }
 
   prepare(sql: string): SqliteStatement {
+    // A full disk has ended the transaction already; a second end would hide that reason behind its own.
+    if (sql === "rollback" && !this.database.inTransaction) return NOTHING;
     const known = this.statements.get(sql);
     if (known !== undefined) return known;
     const statement = new CompiledStatement(this.database.prepare(sql));
@@ -55,6 +57,13 @@ class BunSqlite implements SqliteDatabase {
     }
   }
 }
+
+const NOTHING: SqliteStatement = {
+  reader: false,
+  all: () => [],
+  run: () => ({ changes: 0, lastInsertRowid: 0 }),
+  iterate: () => [].values(),
+};
 
 class CompiledStatement implements SqliteStatement {
   readonly reader: boolean;

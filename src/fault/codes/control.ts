@@ -14,6 +14,12 @@ export const controlFaults = {
     exit: EXIT.CANT_CREATE,
     retry: "never",
   },
+  CONTROL_DISK_FULL: {
+    sentence: "Cannot store anything: the Control Plane's disk is full",
+    remedy: "Free space on the file system of its data directory; nothing was half-written",
+    exit: EXIT.CANT_CREATE,
+    retry: "backoff",
+  },
   CONTROL_DATA_LOCKED: {
     sentence: 'Cannot use the data directory "{path}": another Control Plane (pid {pid}) is serving it',
     remedy: "Stop that one first, or give this one a data directory of its own",

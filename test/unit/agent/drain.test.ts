@@ -4,6 +4,7 @@
 
 import { describe, expect, test } from "bun:test";
 import { writeFileSync } from "node:fs";
+import { fault } from "../../../src/fault/fault.ts";
 import { sha256Of } from "../../../src/trust/strict-jws.ts";
 import {
   answers,
@@ -69,6 +70,17 @@ describe("an idle agent", () => {
     world.agent.drain(GRACE_MS);
     await world.time.advance(10_100);
     isGone(world);
+  });
+
+  test("ends at once when it could not reach the Control Plane before either", async () => {
+    await using world = await draining();
+    world.control.always("heartbeat", unreachable);
+    await world.time.advance(120_000);
+    const tries = world.control.to("heartbeat").length;
+    world.agent.drain(GRACE_MS);
+    await world.time.advance(100);
+    isGone(world);
+    expect(world.control.to("heartbeat").length - tries).toBeLessThanOrEqual(1);
   });
 
   test("told before its first beat, it ends all the same", async () => {
@@ -196,6 +208,40 @@ describe("what was accepted and not started", () => {
     await world.time.advance(9_000);
     isGone(world);
     expect(world.row(claims)).toMatchObject({ state: "delivered", reason: "never_started" });
+    expect(world.control.violations).toEqual([]);
+  });
+
+  test("is settled on disk also when nobody can be told", async () => {
+    await using world = await draining();
+    const claims = await world.control.offer();
+    world.control.next("heartbeat", async (honest) => await honest(), unreachable);
+    world.agent.news();
+    await world.time.settle();
+    world.control.always("heartbeat", unreachable);
+    world.agent.drain(GRACE_MS);
+    await world.time.advance(11_000);
+    isGone(world);
+    expect(world.row(claims)).toMatchObject({ state: "finished", reason: "never_started" });
+    expect(world.journal.openReceipts()).toHaveLength(1);
+  });
+
+  test("and not granted by a reply that refuses another, just as the drain begins: one chain all the same", async () => {
+    await using world = await draining();
+    const accepted = await world.control.offer();
+    world.control.next("heartbeat", async (honest) => await honest(), delayed(2_000));
+    world.agent.news();
+    await world.time.settle();
+    const refused = world.control.authority.jobClaims();
+    world.control.grants = () => false;
+    world.control.extra = { jobs: [await world.control.authority.job(refused)] };
+    world.decide = () => {
+      world.agent.drain(GRACE_MS); // its settling is being signed when the reply comes to be stored
+      return { ok: false, why: fault("POLICY_MISSING", { path: "policy.toml" }) };
+    };
+    await world.time.advance(9_000);
+    isGone(world);
+    expect(world.control.receipts.of(accepted.jti)?.reason).toBe("never_started");
+    expect(world.control.receipts.of(refused.jti)?.reason).toBe("POLICY_MISSING");
     expect(world.control.violations).toEqual([]);
   });
 

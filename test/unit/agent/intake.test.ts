@@ -210,6 +210,22 @@ describe("a replay", () => {
     expect(world.control.violations).toEqual([]);
   });
 
+  test("of an attempt that ended has its receipt told again: the server has lost sight of the end", async () => {
+    await using world = await World.make();
+    await world.start();
+    const claims = await world.startJob();
+    world.pool.last.report();
+    await world.time.until(() => world.row(claims)?.state === "delivered");
+    expect(world.journal.openReceipts()).toEqual([]);
+    const told = world.control.receipts.claims.length;
+    await runs(world, [await claiming({ jti: claims.jti })(world.control.authority)]);
+    await world.time.advance(61_000);
+    expect(world.journal.openReceipts()).toEqual([]);
+    expect(world.pool.tasks).toHaveLength(1);
+    expect(world.control.receipts.claims).toHaveLength(told);
+    expect(world.control.beats.filter(({ receipts }) => receipts.length > 0)).toHaveLength(2);
+  });
+
   test("of an attempt under a new number is known by its attempt; a new attempt is another job", async () => {
     await using world = await World.make();
     await world.start();

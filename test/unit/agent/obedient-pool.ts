@@ -10,10 +10,16 @@ export class ObedientTask {
   readonly heard: unknown[] = [];
   readonly end = Promise.withResolvers<unknown>();
   aborted = false;
+  /** It has reported, died or been aborted. */
+  done = false;
 
   constructor(task: ExecutorTask, abort: AbortSignal) {
     this.task = task;
     task.port.on("message", (message) => this.heard.push(message));
+    const over = () => {
+      this.done = true;
+    };
+    this.end.promise.then(over, over);
     abort.addEventListener("abort", () => {
       this.aborted = true;
       this.end.reject(new Error("The task has been aborted")); // piscina's words

@@ -2,10 +2,11 @@
 // agent's own asking do; and leaves nothing behind but its log and its receipt.
 // Method: the real runner in the real loop, with workers and a Control Plane that do what the test says.
 
+import type { Database } from "bun:sqlite";
 import { describe, expect, test } from "bun:test";
 import { existsSync, readdirSync, readFileSync, statSync } from "node:fs";
 import { join } from "node:path";
-import type { StopCause } from "../../../src/protocol/execution.ts";
+import { STOP_CAUSES, type StopCause } from "../../../src/protocol/execution.ts";
 import type { JobClaims } from "../../../src/protocol/job.ts";
 import { sha256Of } from "../../../src/trust/strict-jws.ts";
 import { answers, silent, unreachable } from "../../support/lies.ts";
@@ -28,6 +29,10 @@ const endOf = async (world: World, claims: JobClaims) => {
   await world.time.until(() => world.hasEnded(claims));
   const row = world.row(claims);
   return [row?.outcome, row?.reason];
+};
+
+const runnerStops = (world: World, { jti, attempt }: JobClaims) => {
+  for (const cause of STOP_CAUSES) world.runner.stop(jti, attempt, cause, 0);
 };
 
 describe("a worker", () => {
@@ -166,6 +171,36 @@ describe("a stop", () => {
     expect(world.time.pending - before).toBe(1);
     await world.time.settle();
     expect(world.pool.last.heard).toHaveLength(1);
+  });
+
+  test("in the instant of the start reaches no worker", async () => {
+    await using world = await started();
+    const { runner } = world;
+    const start = runner.start.bind(runner);
+    runner.start = (row) => {
+      start(row);
+      runner.stop(row.jti, row.attempt, "order_cancel");
+    };
+    const claims = await world.control.offer();
+    world.agent.news();
+    expect(await endOf(world, claims)).toEqual(["cancelled", "order_cancel"]);
+    expect(world.pool.tasks).toEqual([]);
+  });
+
+  test("after the worker's end, while its outcome waits for the disk, changes nothing", async () => {
+    await using world = await started();
+    const claims = await world.startJob();
+    const { db } = world.journal as unknown as { db: Database };
+    db.run("PRAGMA query_only = 1");
+    world.pool.last.report();
+    await world.time.until(() => world.heard("job.outcome_unstored").length > 0);
+    const before = world.time.pending;
+    runnerStops(world, claims);
+    expect(world.time.pending).toBe(before);
+    expect(world.heard("job.stopping")).toEqual([]);
+    db.run("PRAGMA query_only = 0");
+    await world.time.advance(20_000);
+    expect(await endOf(world, claims)).toEqual(["succeeded", "tests_passed"]);
   });
 
   test("of a job nobody runs is nothing", async () => {

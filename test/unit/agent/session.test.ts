@@ -20,7 +20,7 @@ import { newAgentId } from "../../../src/protocol/ids.ts";
 import { ROUTES } from "../../../src/protocol/wire.ts";
 import { anySigningKey, random } from "../../support/authority.ts";
 import { faultOf } from "../../support/fault-of.ts";
-import { refuses, silent } from "../../support/lies.ts";
+import { refuses, silent, slow } from "../../support/lies.ts";
 import { type Route, ScriptedControl } from "../../support/scripted-control.ts";
 import { wireTo } from "../../support/scripted-wire.ts";
 import { VirtualTime } from "../../support/virtual-time.ts";
@@ -146,6 +146,17 @@ describe("the bearer", () => {
     await Promise.all(Array.from({ length: 10 }, () => w.put()));
     expect(w.count("token")).toBe(2);
     expect(w.control.violations).toEqual([]);
+  });
+
+  test("that was refused while another request already fetched a newer one is not fetched a third time", async () => {
+    using w = await world();
+    await w.put();
+    w.control.tokens.clear();
+    w.control.next("log", async (honest) => await honest(), slow(1_000));
+    const both = Promise.all([w.put(), w.put()]);
+    await w.time.advance(2_000);
+    await both;
+    expect([w.count("token"), w.count("log")]).toEqual([2, 5]);
   });
 
   test("whose request failed is asked for anew by the next", async () => {

@@ -1,6 +1,7 @@
 // One agent in a world of its own: real journal, keys, signatures, files and loop; virtual time, a scripted Control Plane,
 // and a pool whose workers do what the test says.
 
+import type { Database } from "bun:sqlite";
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -17,6 +18,7 @@ import { ReceiptWriter } from "../../../src/agent/receipts.ts";
 import { Runner } from "../../../src/agent/runner.ts";
 import { openSession, type Session } from "../../../src/agent/session.ts";
 import { type AgentFile, type BearerFile, STATE_FORMAT } from "../../../src/agent/state-files.ts";
+import type { Transport } from "../../../src/agent/transport.ts";
 import type { Fault } from "../../../src/fault/fault.ts";
 import { newAgentId } from "../../../src/protocol/ids.ts";
 import type { JobClaims } from "../../../src/protocol/job.ts";
@@ -95,7 +97,7 @@ export class World implements AsyncDisposable {
       url: file.url,
       agentId: file.agent_id,
       identity,
-      transport: wireTo(control),
+      transport: this.unlessDead(wireTo(control)),
       clock: time,
       random: bytes,
       loadBearer: () => this.bearer,
@@ -222,13 +224,31 @@ export class World implements AsyncDisposable {
 
   /** The process is gone: nothing of it acts any more, what it wrote stays. */
   kill(): void {
-    if (!this.closed) this.journal.close();
+    if (this.closed) return;
     this.closed = true;
+    // What is under way in memory may still end, but no longer write, send or wait.
+    (this.journal as unknown as { db: Database }).db.run("PRAGMA query_only = 1");
+  }
+
+  private unlessDead(transport: Transport): Transport {
+    const never = new Promise<never>(() => undefined);
+    return async (request) => {
+      if (this.closed) return await never;
+      try {
+        const reply = await transport(request);
+        return this.closed ? await never : reply;
+      } catch (error) {
+        if (this.closed) return await never;
+        throw error;
+      }
+    };
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
     await this.time.settle();
     this.kill();
+    await this.time.settle();
+    this.journal.close();
     if (!this.owner) return;
     this.time[Symbol.dispose]();
     rmSync(this.dir, { recursive: true, force: true });

@@ -145,6 +145,20 @@ describe("jobs", () => {
     await cancel(id);
   });
 
+  test("an offer taken back and ended by the agent all the same is settled when the receipt is told again", async () => {
+    const { agent, id, job, envelope } = await withJob();
+    await agent.beat(draining(agent)); // not named, not takeable now: the offer goes back to the queue
+    const receipt = await agent.receipt(job, envelope, { outcome: "interrupted", reason: "never_started" });
+    await agent.beat({ ...draining(agent), receipts: [receipt] });
+    expect(await view(id)).toMatchObject({ state: "queued", attempt: 1 });
+    expect((await agent.beat()).jobs).toHaveLength(1); // offered again as the attempt this agent has ended
+    const reply = await agent.beat({ receipts: [receipt] });
+    expect(reply.acks).toHaveLength(1);
+    expect(await view(id)).toMatchObject({ attempt: 2 });
+    await agent.beat(draining(agent));
+    await cancel(id);
+  });
+
   test("one job goes to one of many agents that ask at the same moment", async () => {
     const agents = await Promise.all(Array.from({ length: 6 }, enrol));
     const id = await submit(control);

@@ -27,7 +27,6 @@ const view = (changes: Partial<JobView> = {}, claims: Partial<ReceiptClaims> | n
   step: null,
   log_bytes: 2048,
   log_verified: true,
-  chain: "intact",
   outcome: "failed",
   reason: "tests_failed",
   created_at: 1_000,

@@ -243,6 +243,18 @@ describe("how it ends", () => {
     expect(processesWith(name)).toEqual([]);
   });
 
+  test("bwrap killed from outside while the command ran is a killed command, not one that never started", async () => {
+    const ran = await run(["sh", "-c", "echo begun; sleep 30"], {
+      onOutput: () => {
+        const found = Bun.spawnSync(["/usr/bin/pgrep", "-P", String(process.pid), "-x", "bwrap"]).stdout.toString();
+        for (const pid of found.split("
+")) if (pid !== "") process.kill(Number(pid), "SIGKILL");
+        return true;
+      },
+    });
+    expect(ran).toMatchObject({ end: "signalled", signal: "SIGKILL", survivors: 0 });
+  });
+
   test("one that was stopped before does not start", async () => {
     const { term, stop } = stopper();
     term.abort();

@@ -241,6 +241,13 @@ describe("what is wrong with a report", () => {
 });
 
 describe("hostile output", () => {
+  test("a carriage return or a line separator inside a name does not hide the test", () => {
+    expect(totals("1..3\nok 1 - a\nnot ok 2 - b\rc\nnot ok 3 - d\u2028e\n")).toMatchObject({
+      failed: 2,
+      passed: 1,
+    });
+  });
+
   test("control characters and directions become escapes", () => {
     const report = read("1..1\nnot ok 1 - \u001b[31mred\u202e\u0000\n  ---\n  error: 'a\u0007b'\n  ...\n");
     expect(report?.failing[0]?.name).toBe("\\u001b[31mred\\u202e\\u0000");
