@@ -246,9 +246,14 @@ describe("how it ends", () => {
   test("bwrap killed from outside while the command ran is a killed command, not one that never started", async () => {
     const ran = await run(["sh", "-c", "echo begun; sleep 30"], {
       onOutput: () => {
-        const found = Bun.spawnSync(["/usr/bin/pgrep", "-P", String(process.pid), "-x", "bwrap"]).stdout.toString();
-        for (const pid of found.split("
-")) if (pid !== "") process.kill(Number(pid), "SIGKILL");
+        const found = Bun.spawnSync([
+          "/usr/bin/pgrep",
+          "-P",
+          String(process.pid),
+          "-x",
+          "bwrap",
+        ]).stdout.toString();
+        for (const pid of found.split("\n")) if (pid !== "") process.kill(Number(pid), "SIGKILL");
         return true;
       },
     });
