@@ -19,7 +19,7 @@ import { StepRunner } from "./steps/run-command.ts";
 
 /**
  * The piscina entry: runs one verified and decided job to its end and says what happened. Never throws across the
- * thread, leaves no process, and removes what it made in `workDir`. Closes `task.port` when done.
+ * thread, leaves no process, and, unless it was stopped, removes what it made in `workDir`. Closes `task.port` when done.
  */
 // biome-ignore lint/style/noDefaultExport: piscina calls a worker module's default export
 export default async function execute(task: ExecutorTask): Promise<JobReport> {
@@ -35,7 +35,8 @@ export default async function execute(task: ExecutorTask): Promise<JobReport> {
   } catch (error) {
     return finish(brokenReport(error), { stop, log: log?.close() ?? emptyLog() });
   } finally {
-    await removeOwn(task.workDir);
+    // A stopped job's answer is waited for; the agent removes the tree after it.
+    if (stop.cause === null) await removeOwn(task.workDir);
     port.close();
   }
 }

@@ -106,6 +106,7 @@ export class Agent {
       return EXIT.OK;
     } finally {
       this.leases.clear();
+      this.deps.receipts.close();
       for (const forget of this.forgets) forget();
     }
   }

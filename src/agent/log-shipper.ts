@@ -1,4 +1,4 @@
-import { closeSync, constants, fstatSync, openSync, readSync } from "node:fs";
+import { closeSync, constants, fstatSync, openSync, readSync, statSync } from "node:fs";
 import { type Fault, fault, isFault, reasonOf } from "../fault/fault.ts";
 import { parseDocument } from "../protocol/json.ts";
 import { LIMITS } from "../protocol/limits.ts";
@@ -173,6 +173,11 @@ export class LogShipper {
     if (!parsed.ok) throw fault("WIRE_REPLY_MALFORMED", { url: path, why: `${parsed.path}: ${parsed.why}` });
     const { stored, watched } = parsed.value;
     if (stored <= state.sent) throw fault("WIRE_REPLY_MALFORMED", { url: path, why: "it stored nothing" });
+    // This reply is not signed: a number beyond what there is would leave the rest unsent for good.
+    const here = statSync(this.deps.logPath(row.jti, row.attempt), { throwIfNoEntry: false });
+    if (stored > (here?.size ?? 0)) {
+      throw fault("WIRE_REPLY_MALFORMED", { url: path, why: "it stored more than there is" });
+    }
     state.sent = stored;
     state.watched = watched;
     state.failures = 0;

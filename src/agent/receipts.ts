@@ -1,3 +1,4 @@
+import { fault } from "../fault/fault.ts";
 import type { Sha256 } from "../protocol/ids.ts";
 import type { SigningKey } from "../trust/keys.ts";
 import { signReceipt } from "../trust/receipt.ts";
@@ -30,6 +31,7 @@ export class ReceiptWriter {
   private readonly frame: () => ReceiptFrame;
   private readonly wallMs: () => number;
   private lane: Promise<unknown> = Promise.resolve();
+  private closed = false;
 
   constructor(journal: Journal, key: SigningKey, frame: () => ReceiptFrame, wallMs: () => number) {
     this.journal = journal;
@@ -44,6 +46,7 @@ export class ReceiptWriter {
    */
   write<T>(pick: () => readonly Ending[], store: (signed: readonly SignedEnding[]) => T): Promise<T> {
     const turn = this.lane.then(async () => {
+      this.refuseWhenClosed();
       const atMs = this.wallMs();
       const signed: SignedEnding[] = [];
       let head = this.journal.receiptHead();
@@ -53,10 +56,20 @@ export class ReceiptWriter {
         head = { seq: claims.seq, sha256: sha256Of(jws) };
         signed.push({ ...ending, atMs, receipt: { ...head, jws } });
       }
+      this.refuseWhenClosed();
       return store(signed);
     });
     this.lane = turn.catch(() => undefined); // whoever waits for `turn` has the error; the next in the lane goes on
     return turn;
+  }
+
+  /** The journal is about to be closed: what is still under way ends as a fault, and is settled by the next life. */
+  close(): void {
+    this.closed = true;
+  }
+
+  private refuseWhenClosed(): void {
+    if (this.closed) throw fault("JOURNAL_UNUSABLE", { path: "journal.db", why: "the agent has ended" });
   }
 }
 

@@ -7,9 +7,9 @@ const FORM = /^adm_[0-9A-Za-z]{43}$/;
 const SECRET_CHARS = 43;
 
 /** The operator's key on this data directory, made at the first start. Throws CONTROL_KEY_UNUSABLE. */
-export async function adminKey(path: string, random: RandomBytes): Promise<string> {
+export async function adminKey(path: string, random: RandomBytes, mayCreate: boolean): Promise<string> {
   const file = await readPrivateFile(path, 256);
-  if (!file.found && file.missing) {
+  if (!file.found && file.missing && mayCreate) {
     const made = `adm_${base62(random(base62Bytes(SECRET_CHARS)), SECRET_CHARS)}`;
     await writeDurably(path, `${made}\n`);
     return made;

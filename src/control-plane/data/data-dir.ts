@@ -10,6 +10,8 @@ export interface DataPaths {
   readonly keys: string;
   readonly adminKey: string;
   readonly database: string;
+  /** Written once everything of the first start is there; from then on nothing is made anew. */
+  readonly installed: string;
   readonly blobs: string;
   readonly logs: string;
   readonly lock: string;
@@ -25,6 +27,7 @@ export function dataPaths(directory: string): DataPaths {
     keys: join(root, "keys"),
     adminKey: join(root, "admin.key"),
     database: join(root, "control.db"),
+    installed: join(root, "installed"),
     blobs: join(root, "blobs"),
     logs: join(root, "logs"),
     lock: join(root, "lock"),

@@ -1,4 +1,4 @@
-import { existsSync } from "node:fs";
+import { existsSync, statSync } from "node:fs";
 import { rm } from "node:fs/promises";
 import { fault } from "../../fault/fault.ts";
 import type { Plan } from "../../protocol/api.ts";
@@ -72,7 +72,12 @@ export async function startControlPlane(options: ServeOptions): Promise<RunningC
   const lock = await lockDataDirectory(paths);
   parts.defer(() => lock.release());
   const { nowMs, random, log } = options;
-  const mayCreate = !existsSync(paths.database);
+  const mayCreate = !existsSync(paths.installed);
+  if (!mayCreate && !(statSync(paths.database, { throwIfNoEntry: false })?.size ?? 0)) {
+    throw fault("CONTROL_DATABASE", {
+      why: `"${paths.database}" is missing or empty; restore it from a backup`,
+    });
+  }
   const keys = await openKeys(paths.keys, { mayCreate, random, nowS: Math.floor(nowMs() / 1000) });
   const settings = settingsFor(options.intervalS);
   const { store, installation } = await openDatabase(paths, { keys, settings, random, nowMs });
@@ -85,7 +90,7 @@ export async function startControlPlane(options: ServeOptions): Promise<RunningC
     settings,
     era: FIRST_ERA,
     operatorAccount: installation.accountId,
-    adminKey: await adminKey(paths.adminKey, random),
+    adminKey: await adminKey(paths.adminKey, random, mayCreate),
     nonces: new DpopNonces(installation.nonceKey),
     seen: new SeenProofs(),
     blobs: new BlobFiles(paths.blobs),
@@ -98,6 +103,7 @@ export async function startControlPlane(options: ServeOptions): Promise<RunningC
     random,
     stopping: stopping.signal,
   };
+  if (mayCreate) await writeDurably(paths.installed, "");
   const { url, publicUrl, sweeping } = open(options, services, parts);
   await writeDurably(paths.serve, `${JSON.stringify({ url, pid: process.pid })}\n`);
   parts.defer(() => rm(paths.serve, { force: true }));

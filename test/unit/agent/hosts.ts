@@ -1,15 +1,15 @@
 // Hosts to activate: fresh state directories, what is in them, and who they say they are.
 
 import { afterAll } from "bun:test";
-import { lstatSync, mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { lstatSync, readdirSync, readFileSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { type Identity, loadIdentity } from "../../../src/agent/identity.ts";
+import { scratchDirectory } from "../../support/scratch.ts";
 import type { ActivationDesk } from "./activation-desk.ts";
 
 /** Names of state directories that do not exist yet, each in a place of its own. Gone when the file's tests are over. */
 export function hostNames(): () => string {
-  const root = mkdtempSync(join(tmpdir(), "agentina-activate-"));
+  const root = scratchDirectory("activate");
   afterAll(() => rmSync(root, { recursive: true, force: true }));
   let hosts = 0;
   return () => join(root, String(++hosts), "state");

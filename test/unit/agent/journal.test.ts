@@ -4,8 +4,7 @@
 
 import { Database } from "bun:sqlite";
 import { afterAll, describe, expect, test } from "bun:test";
-import { mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { type ChainPosition, Journal } from "../../../src/agent/journal.ts";
 import { isFault } from "../../../src/fault/fault.ts";
@@ -15,8 +14,9 @@ import { FIRST_PREV_SHA256 } from "../../../src/protocol/receipt.ts";
 import { admit, EMPTY_WINDOW } from "../../../src/trust/replay-window.ts";
 import { sha256Of } from "../../../src/trust/strict-jws.ts";
 import { Authority, anySigningKey } from "../../support/authority.ts";
+import { scratchDirectory } from "../../support/scratch.ts";
 
-const dir = mkdtempSync(join(tmpdir(), "agentina-journal-"));
+const dir = scratchDirectory("journal");
 afterAll(() => rmSync(dir, { recursive: true, force: true }));
 let files = 0;
 const fresh = () => join(dir, `${++files}.db`);

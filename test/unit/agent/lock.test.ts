@@ -2,13 +2,13 @@
 // Method: real processes, one of them killed with SIGKILL.
 
 import { afterAll, describe, expect, test } from "bun:test";
-import { existsSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { existsSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { lockHeld, takeLock } from "../../../src/agent/lock.ts";
 import { isFault } from "../../../src/fault/fault.ts";
+import { scratchDirectory } from "../../support/scratch.ts";
 
-const dir = mkdtempSync(join(tmpdir(), "agentina-lock-"));
+const dir = scratchDirectory("lock");
 afterAll(() => rmSync(dir, { recursive: true, force: true }));
 let locks = 0;
 const fresh = () => join(dir, `${++locks}.lock`);

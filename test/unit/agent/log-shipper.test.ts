@@ -26,6 +26,8 @@ const report = async (world: World, claims: JobClaims, text: string) => {
 const puts = (world: World) => world.control.to("log");
 const progress = (world: World) => (world.shipper as unknown as { progress: Map<string, unknown> }).progress;
 
+const CLAIMS_ALL = '{"stored":9007199254740991,"watched":false}';
+
 describe("the pace", () => {
   test("a little output goes every ten seconds, every second while someone reads along", async () => {
     const { world, path, claims } = await running();
@@ -186,6 +188,7 @@ describe("trouble", () => {
     ["broken", answers(500)],
     ["a login page", html],
     ["answering nonsense", answers(200, { "content-type": "application/json" }, '{"stored":"all"}')],
+    ["storing more than there is", answers(200, { "content-type": "application/json" }, CLAIMS_ALL)],
     ["storing nothing", answers(200, { "content-type": "application/json" }, '{"stored":0,"watched":true}')],
   ])("a log route that is %s is asked ever more rarely, then gets everything", async (_, lie) => {
     const { world, path, claims } = await running();
@@ -278,6 +281,20 @@ describe("trouble", () => {
     await world.time.advance(2 * MINUTE);
     expect(world.journal.unsentLogs()).toEqual([]);
     expect(world.failure).toBeNull();
+  });
+
+  test("a log that vanishes while it is being sent does no harm", async () => {
+    const { world, path, claims } = await running();
+    await using _ = world;
+    world.control.next("log", async (honest) => {
+      rmSync(path);
+      return await honest();
+    });
+    appendFileSync(path, "x".repeat(100_000));
+    await report(world, claims, "x".repeat(100_000));
+    await world.time.advance(5 * MINUTE);
+    expect(world.failure).toBeNull();
+    expect(world.journal.unsentLogs()).toEqual([]);
   });
 
   test("twenty logs share the way: one that hangs for good delays the others, it does not stop them", async () => {

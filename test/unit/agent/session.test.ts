@@ -3,9 +3,7 @@
 // Method: the real session against the scripted Control Plane, which checks every proof, in virtual time.
 
 import { afterAll, describe, expect, test } from "bun:test";
-import { mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { mkdirSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { openSession, type SessionDeps } from "../../../src/agent/session.ts";
 import {
   type BearerFile,
@@ -21,11 +19,12 @@ import { ROUTES } from "../../../src/protocol/wire.ts";
 import { anySigningKey, random } from "../../support/authority.ts";
 import { faultOf } from "../../support/fault-of.ts";
 import { refuses, silent, slow } from "../../support/lies.ts";
+import { scratchDirectory } from "../../support/scratch.ts";
 import { type Route, ScriptedControl } from "../../support/scripted-control.ts";
 import { wireTo } from "../../support/scripted-wire.ts";
 import { VirtualTime } from "../../support/virtual-time.ts";
 
-const dir = mkdtempSync(join(tmpdir(), "agentina-session-"));
+const dir = scratchDirectory("session");
 afterAll(() => rmSync(dir, { recursive: true, force: true }));
 
 async function world(over: Partial<SessionDeps> = {}) {

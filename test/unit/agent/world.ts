@@ -2,8 +2,7 @@
 // and a pool whose workers do what the test says.
 
 import type { Database } from "bun:sqlite";
-import { mkdtempSync, rmSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { rmSync } from "node:fs";
 import { join } from "node:path";
 import { Agent } from "../../../src/agent/agent.ts";
 import type { Log } from "../../../src/agent/agent-log.ts";
@@ -28,6 +27,7 @@ import type { SigningKey } from "../../../src/trust/keys.ts";
 import { type License, openLicense } from "../../../src/trust/license.ts";
 import type { TrustSet } from "../../../src/trust/trust-set.ts";
 import { anySigningKey, FINGERPRINT, random } from "../../support/authority.ts";
+import { scratchDirectory } from "../../support/scratch.ts";
 import { ScriptedControl } from "../../support/scripted-control.ts";
 import { streamsFrom, wireTo } from "../../support/scripted-wire.ts";
 import { VirtualTime } from "../../support/virtual-time.ts";
@@ -163,7 +163,7 @@ export class World implements AsyncDisposable {
     const { like } = options;
     const time = like?.time ?? new VirtualTime();
     const control = options.control ?? like?.control ?? (await ScriptedControl.make(time));
-    const dir = options.dir ?? like?.dir ?? mkdtempSync(join(tmpdir(), "agentina-loop-"));
+    const dir = options.dir ?? like?.dir ?? scratchDirectory("loop");
     const identity = like?.identity ?? (await anySigningKey());
     const id = like?.file.agent_id ?? newAgentId(random);
     if (!like) await control.enrol(id, identity.jwk);
