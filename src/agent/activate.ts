@@ -106,7 +106,7 @@ export function controlPlaneUrl(text: string): string {
   if (url.protocol !== "https:" && !(url.protocol === "http:" && loopback)) {
     throw refuse("it is neither https nor a loopback address");
   }
-  if (!url.pathname.endsWith("/")) url.pathname += "/";
+  if (url.pathname !== "/") throw refuse("it has a path; the Control Plane is a whole origin");
   return url.href;
 }
 

@@ -1,5 +1,5 @@
+import { LIMITS } from "../protocol/limits.ts";
 import type { BeatRequest } from "../protocol/wire.ts";
-import { NAMED_JOBS_MAX } from "./exchange.ts";
 import type { JobRow } from "./job-row.ts";
 import { IN_FLIGHT } from "./job-table.ts";
 import type { ChainPosition, Journal } from "./journal.ts";
@@ -25,7 +25,7 @@ export interface BeatFrame {
 /** Makes the request of one heartbeat from what the journal holds and what the host says. */
 export function composeBeat(frame: BeatFrame, facts: BeatFacts, journal: Journal): BeatRequest {
   const { fingerprint, host, ...agent } = facts;
-  const jobs = journal.jobsIn([...IN_FLIGHT, "returned"]).slice(0, NAMED_JOBS_MAX);
+  const jobs = journal.jobsIn([...IN_FLIGHT, "returned"]).slice(0, LIMITS.BEAT_JOBS);
   const { inst, boot, rid, chain } = frame;
   return wellFormed({
     v: 1,

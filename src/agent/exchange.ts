@@ -1,6 +1,5 @@
 import { type Fault, isFault } from "../fault/fault.ts";
 import type { JobClaims } from "../protocol/job.ts";
-import { LIMITS } from "../protocol/limits.ts";
 import type { Grant } from "../protocol/receipt.ts";
 import type { BeatReply, BeatRequest } from "../protocol/wire.ts";
 import { type License, openLicense } from "../trust/license.ts";
@@ -137,7 +136,8 @@ function storeFrame(
   journal.setChain({ n: reply.n, nonce: reply.next });
   journal.writeMeta("slot_held", JSON.stringify(reply.slot));
   journal.writeMeta("interval_s", String(reply.interval_s));
-  journal.writeMeta("last_beat", JSON.stringify({ at: nowMs, latency_ms: latencyMs }));
+  const { state } = request.agent;
+  journal.writeMeta("last_beat", JSON.stringify({ at: nowMs, latency_ms: latencyMs, state }));
   for (const sha256 of reply.acks) journal.acknowledge(sha256, nowMs);
   journal.forgetTold({
     rejected: request.rejected.map((row) => row.envelope_sha256),
@@ -168,13 +168,13 @@ function storeOffers(
   for (const judgement of offers.judgements) {
     switch (judgement.verdict) {
       case "accept":
-        journal.addJob(judgement.claims, judgement.sha256, "accepted", judgement.grant, nowMs);
+        journal.acceptJob(judgement.job, judgement.grant, nowMs);
         break;
       case "return":
-        journal.addJob(judgement.claims, judgement.sha256, "returned", null, nowMs);
+        journal.addJob(judgement.claims, judgement.sha256, "returned", nowMs);
         break;
       case "refuse": {
-        journal.addJob(judgement.claims, judgement.sha256, "finished", null, nowMs);
+        journal.addJob(judgement.claims, judgement.sha256, "finished", nowMs);
         const ending = endingOf(judgement.claims, signed);
         if (ending) storeEnding(journal, ending);
         break;
@@ -192,6 +192,3 @@ function storeOffers(
 
 const endingOf = (job: Pick<JobRow, "jti" | "attempt">, signed: readonly SignedEnding[]) =>
   signed.find((ending) => ending.job.jti === job.jti && ending.job.attempt === job.attempt);
-
-/** How many attempts a beat may name without crossing the wire's bound. */
-export const NAMED_JOBS_MAX = LIMITS.BEAT_JOBS;

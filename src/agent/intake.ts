@@ -3,14 +3,19 @@ import type { JobClaims } from "../protocol/job.ts";
 import type { Grant } from "../protocol/receipt.ts";
 import type { LicenseClaims } from "../protocol/trust.ts";
 import type { BeatReply } from "../protocol/wire.ts";
-import { verifyJob } from "../trust/job.ts";
+import { type VerifiedJob, verifyJob } from "../trust/job.ts";
 import type { ReplayWindow } from "../trust/replay-window.ts";
 import { sha256Of } from "../trust/strict-jws.ts";
 import type { TrustSet } from "../trust/trust-set.ts";
 
 /** What becomes of one offered envelope. */
 export type Judgement =
-  | { readonly verdict: "accept"; readonly claims: JobClaims; readonly sha256: string; readonly grant: Grant }
+  | {
+      readonly verdict: "accept";
+      readonly job: VerifiedJob;
+      readonly claims: JobClaims;
+      readonly grant: Grant;
+    }
   | { readonly verdict: "refuse"; readonly claims: JobClaims; readonly sha256: string; readonly why: Fault }
   | { readonly verdict: "return"; readonly claims: JobClaims; readonly sha256: string }
   | { readonly verdict: "known"; readonly claims: JobClaims }
@@ -93,7 +98,7 @@ function judge(
     return { verdict: "refuse", claims, sha256, why };
   }
   if (free <= 0) return { verdict: "return", claims, sha256 };
-  return { verdict: "accept", claims, sha256, grant: decision.grant };
+  return { verdict: "accept", job: result.job, claims, grant: decision.grant };
 }
 
 /** What the leases of a reply mean for the attempts this agent named in its request. */

@@ -9,6 +9,7 @@ import { LIMITS } from "../protocol/limits.ts";
 import type { Outcome } from "../protocol/outcome.ts";
 import { FIRST_PREV_SHA256, type Grant } from "../protocol/receipt.ts";
 import { type Slot, SlotSchema } from "../protocol/wire.ts";
+import type { VerifiedJob } from "../trust/job.ts";
 import { EMPTY_WINDOW, type ReplayWindow } from "../trust/replay-window.ts";
 import { makePrivateFile } from "./durable-file.ts";
 import { type JobRow, jobRowOf, type RawRow } from "./job-row.ts";
@@ -169,8 +170,17 @@ export class Journal {
     return this.read<RawRow>(sql, [count]).map((row) => this.rowOf(row));
   }
 
-  /** Writes down an offer: `accepted`, `returned`, or `finished` for a refusal (its receipt comes in the same transaction). */
-  addJob(
+  /** Writes down a verified job as accepted: the only way an attempt comes to run. */
+  acceptJob({ claims, envelopeSha256 }: VerifiedJob, grant: Grant, atMs: number): void {
+    this.insertJob(claims, envelopeSha256, "accepted", grant, atMs);
+  }
+
+  /** Writes down an offer that will not run: handed back, or refused (its receipt comes in the same transaction). */
+  addJob(claims: JobClaims, envelopeSha256: string, state: "returned" | "finished", atMs: number): void {
+    this.insertJob(claims, envelopeSha256, state, null, atMs);
+  }
+
+  private insertJob(
     claims: JobClaims,
     envelopeSha256: string,
     state: JobState,

@@ -1,8 +1,9 @@
+import { lstatSync } from "node:fs";
 import * as v from "valibot";
-import { asFault, isFault } from "../fault/fault.ts";
+import { asFault, fault, isFault } from "../fault/fault.ts";
 import { parseDocument } from "../protocol/json.ts";
 import { LIMITS } from "../protocol/limits.ts";
-import { type AgentState, SlotSchema } from "../protocol/wire.ts";
+import { type AgentState, AgentStateSchema, SlotSchema } from "../protocol/wire.ts";
 import { type LicenseStanding, licenseStanding } from "../trust/license.ts";
 import { nextAgentState } from "./agent-state.ts";
 import { boundedInterval } from "./beat.ts";
@@ -42,7 +43,8 @@ export interface StatusView {
   } | null;
   readonly slot: v.InferOutput<typeof SlotSchema> | null;
   readonly fingerprint: { readonly id: string; readonly components: readonly string[] } | null;
-  readonly last_heartbeat: { readonly at: number; readonly latency_ms: number } | null;
+  /** The last accepted heartbeat, and the state it told. */
+  readonly last_heartbeat: v.InferOutput<typeof LastBeatSchema> | null;
   readonly last_failure: { readonly at: number; readonly code: string; readonly why: string } | null;
   readonly in_flight: readonly {
     readonly job: string;
@@ -61,7 +63,7 @@ export interface StatusView {
   }[];
 }
 
-const LastBeatSchema = v.strictObject({ at: v.number(), latency_ms: v.number() });
+const LastBeatSchema = v.strictObject({ at: v.number(), latency_ms: v.number(), state: AgentStateSchema });
 const LastFailureSchema = v.strictObject({ at: v.number(), code: v.string(), why: v.string() });
 const OUTCOMES_SHOWN = 10;
 
@@ -108,7 +110,7 @@ function view({ findings, running, version, journal, identity, nowMs }: Gathered
   const facts = {
     activated: identity !== null,
     license: standing ?? ("invalid" as const),
-    draining: false,
+    draining: running && lastBeat?.state === "draining",
     silentMs: running && lastBeat === null ? 0 : nowMs - (lastBeat?.at ?? 0),
     intervalMs,
     slotHeld: slot?.held ?? true,
@@ -170,7 +172,12 @@ const outcome = (row: JobRow) => ({
 });
 
 function openJournal(path: string, findings: Finding[]): Journal | null {
-  if (!Bun.file(path).size) return null; // no journal yet: nothing has run
+  const stat = lstatSync(path, { throwIfNoEntry: false });
+  if (stat === undefined || (stat.isFile() && stat.size === 0)) return null; // no journal yet: nothing has run
+  if (!stat.isFile()) {
+    findings.push(finding(fault("JOURNAL_UNUSABLE", { path, why: "it is not a regular file" })));
+    return null;
+  }
   return attempt(findings, () => Journal.open(path, "read"));
 }
 

@@ -18,7 +18,7 @@ const JOB: JwsClass<typeof JobClaimsSchema> = {
 
 declare const verified: unique symbol;
 
-/** A job this process has verified. `verifyJob` is the only maker; nothing else may reach a worker. */
+/** A job this process has verified. `verifyJob` is the only maker; only what it made is ever written down as accepted. */
 export interface VerifiedJob {
   readonly [verified]: true;
   readonly claims: JobClaims;

@@ -11,6 +11,7 @@ import { isFault } from "../../../src/fault/fault.ts";
 import type { JobClaims } from "../../../src/protocol/job.ts";
 import { LIMITS } from "../../../src/protocol/limits.ts";
 import { FIRST_PREV_SHA256 } from "../../../src/protocol/receipt.ts";
+import type { VerifiedJob } from "../../../src/trust/job.ts";
 import { admit, EMPTY_WINDOW } from "../../../src/trust/replay-window.ts";
 import { sha256Of } from "../../../src/trust/strict-jws.ts";
 import { Authority, anySigningKey } from "../../support/authority.ts";
@@ -34,7 +35,8 @@ const codeOf = (work: () => unknown): string => {
 
 /** Writes an attempt and its receipt of about `bytes`, as a run leaves them. */
 function end(journal: Journal, claims: JobClaims, bytes = 100): string {
-  journal.addJob(claims, sha256Of(claims.jti), "accepted", null, claims.seq);
+  const job = { claims, envelopeSha256: sha256Of(claims.jti) } as VerifiedJob; // the journal is tried, not the checks
+  journal.acceptJob(job, { scope: claims.scope, limits: claims.limits, limits_enforced: "weak" }, claims.seq);
   journal.advance({ ...claims, state: "accepted" }, "abandon");
   const { seq } = journal.receiptHead();
   const jws = `${seq + 1}.${"r".repeat(bytes)}`;
@@ -143,7 +145,7 @@ describe("a defect of ours", () => {
     const work = () =>
       journal.atomically(() => {
         journal.writeMeta("interval_s", "30");
-        journal.addJob(claims, "e", "finished", null, 1);
+        journal.addJob(claims, "e", "finished", 1);
         journal.advance({ ...claims, state: "finished" }, "start");
       });
     expect(codeOf(work)).toContain("Invariant broken");
@@ -155,7 +157,7 @@ describe("a defect of ours", () => {
   test("a receipt out of its turn", () => {
     const journal = Journal.open(fresh());
     const claims = authority.jobClaims();
-    journal.addJob(claims, "e", "finished", null, 1);
+    journal.addJob(claims, "e", "finished", 1);
     const finish = () =>
       journal.finish(
         claims,

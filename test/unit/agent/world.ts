@@ -247,6 +247,9 @@ export class World implements AsyncDisposable {
   async [Symbol.asyncDispose](): Promise<void> {
     await this.time.settle();
     this.kill();
+    // A start on its way to its worker still makes directories.
+    const onItsWay = () => this.heard("job.started").length > this.pool.tasks.length;
+    for (let i = 0; i < 20 && onItsWay(); i++) await Bun.sleep(1);
     await this.time.settle();
     this.journal.close();
     if (!this.owner) return;

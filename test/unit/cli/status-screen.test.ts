@@ -44,7 +44,7 @@ const FULL: StatusReport = {
   },
   slot: { held: false, position: 2, max_agents: 1 },
   fingerprint: { id: "fp_x", components: ["machine_id", "macs"] },
-  last_heartbeat: { at: NOW - 12_000, latency_ms: 34 },
+  last_heartbeat: { at: NOW - 12_000, latency_ms: 34, state: "idle" },
   last_failure: { at: NOW - 200_000, code: "WIRE_TIMEOUT", why: "slow" },
   in_flight: [{ job: "job_x", attempt: 2, state: "running", kind: "test.run", step: "run" }],
   undelivered_receipts: 3,
