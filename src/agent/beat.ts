@@ -1,4 +1,3 @@
-import * as v from "valibot";
 import { fault } from "../fault/fault.ts";
 import type { AgentId } from "../protocol/ids.ts";
 import { parseDocument } from "../protocol/json.ts";
@@ -26,15 +25,6 @@ export const pendingBeat = (request: BeatRequest, madeBootMs: number): PendingBe
   request,
   body: new TextEncoder().encode(JSON.stringify(request)),
   madeBootMs,
-});
-
-/**
- * A reply whose envelopes are still any text: one that is too large or malformed is rejected by itself and does not take
- * the rest of the reply with it.
- */
-const OpenReplySchema = v.strictObject({
-  ...BeatReplySchema.entries,
-  jobs: v.pipe(v.array(v.string()), v.maxLength(LIMITS.REPLY_JOBS)),
 });
 
 /** Sends a beat and opens its reply: signature first, then schema. Throws WIRE_* faults; nothing is changed here. */
@@ -67,7 +57,7 @@ export async function sendBeat(
     nowS: ctx.nowS(),
     url,
   });
-  const parsed = parseDocument(reply.body, OpenReplySchema);
+  const parsed = parseDocument(reply.body, BeatReplySchema);
   if (!parsed.ok) throw fault("WIRE_REPLY_MALFORMED", { url, why: `${parsed.path}: ${parsed.why}` });
   return parsed.value;
 }

@@ -14,7 +14,7 @@ import {
   writeSync,
 } from "node:fs";
 import { dirname } from "node:path";
-import { fault, reasonOf } from "../fault/fault.ts";
+import { errnoOf, fault, reasonOf } from "../fault/fault.ts";
 
 /**
  * Replaces a file so that after any crash either the old or the new bytes are there, whole: temporary file beside it,
@@ -117,11 +117,6 @@ export function checkPrivateDirectory(path: string): void {
   if ((stat.mode & 0o027) !== 0) {
     throw fault("STATE_DIR_OPEN", { path, mode: (stat.mode & 0o7777).toString(8).padStart(4, "0") });
   }
-}
-
-/** The errno name of a system error ("ENOENT"), or "". */
-export function errnoOf(error: unknown): string {
-  return error instanceof Error && "code" in error && typeof error.code === "string" ? error.code : "";
 }
 
 /** A failed write as the fault a person can act on. */

@@ -134,7 +134,7 @@ function storeFrame(
   { journal, nowMs, latencyMs }: ExchangeContext,
 ): void {
   journal.setChain({ n: reply.n, nonce: reply.next });
-  journal.writeMeta("slot_held", JSON.stringify(reply.slot));
+  journal.writeMeta("slot", JSON.stringify(reply.slot));
   journal.writeMeta("interval_s", String(reply.interval_s));
   const { state } = request.agent;
   journal.writeMeta("last_beat", JSON.stringify({ at: nowMs, latency_ms: latencyMs, state }));

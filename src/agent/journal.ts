@@ -44,7 +44,7 @@ export type MetaKey =
   | "chain"
   | "pending_rid"
   | "window"
-  | "slot_held"
+  | "slot"
   | "interval_s"
   | "last_beat"
   | "last_failure"
@@ -109,7 +109,7 @@ export class Journal {
 
   /** The slot as the last reply told it; null before the first. */
   slot(): Slot | null {
-    const text = this.readMeta("slot_held");
+    const text = this.readMeta("slot");
     return text === null ? null : this.parsed(text, SlotSchema);
   }
 

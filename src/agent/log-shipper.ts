@@ -1,11 +1,10 @@
 import { closeSync, constants, fstatSync, openSync, readSync, statSync } from "node:fs";
-import { type Fault, fault, isFault, reasonOf } from "../fault/fault.ts";
+import { errnoOf, type Fault, fault, isFault, reasonOf } from "../fault/fault.ts";
 import { parseDocument } from "../protocol/json.ts";
 import { LIMITS } from "../protocol/limits.ts";
 import { LogReplySchema, ROUTES } from "../protocol/wire.ts";
 import type { Log } from "./agent-log.ts";
 import type { Clock, Timers } from "./clock.ts";
-import { errnoOf } from "./durable-file.ts";
 import type { Journal, UnsentLog } from "./journal.ts";
 import type { Session } from "./session.ts";
 import { refusalOf } from "./transport.ts";

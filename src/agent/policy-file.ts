@@ -1,11 +1,11 @@
 import { lstatSync, type Stats } from "node:fs";
 import { dirname } from "node:path";
-import { fault, reasonOf } from "../fault/fault.ts";
+import { errnoOf, fault, reasonOf } from "../fault/fault.ts";
 import type { Sha256 } from "../protocol/ids.ts";
 import { type Policy, parsePolicy } from "../scope/policy.ts";
 import { sha256Of } from "../trust/strict-jws.ts";
 import type { Directories } from "./directories.ts";
-import { errnoOf, readSmallFile } from "./durable-file.ts";
+import { readSmallFile } from "./durable-file.ts";
 
 const POLICY_BYTES_MAX = 262_144;
 

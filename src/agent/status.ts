@@ -104,7 +104,7 @@ function view({ findings, running, version, journal, identity, nowMs }: Gathered
   const standing = claims && licenseStanding(claims, Math.floor(nowMs / 1000));
   const inFlight = journal?.jobsIn(IN_FLIGHT) ?? [];
   const lastBeat = meta("last_beat", LastBeatSchema);
-  const slot = meta("slot_held", SlotSchema);
+  const slot = meta("slot", SlotSchema);
   const intervalMs =
     boundedInterval(Number(journal?.readMeta("interval_s") ?? LIMITS.BEAT_INTERVAL_S)) * 1000;
   const facts = {

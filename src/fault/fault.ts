@@ -65,6 +65,11 @@ export function reasonOf(error: unknown): string {
   return printable(text);
 }
 
+/** The errno name of a system error ("ENOENT"), or "". */
+export function errnoOf(error: unknown): string {
+  return error instanceof Error && "code" in error && typeof error.code === "string" ? error.code : "";
+}
+
 /** Our own bug when `condition` is false. Never caught, never a fault a user can act on. */
 export function invariant(condition: unknown, what: string): asserts condition {
   if (!condition) throw new Error(`Invariant broken: ${what}`);

@@ -11,6 +11,7 @@ import {
   statSync,
 } from "node:fs";
 import { dirname, join } from "node:path";
+import { errnoOf } from "../fault/fault.ts";
 import type { FingerprintComponent } from "../protocol/trust.ts";
 import type { RawIdentity } from "./fingerprint.ts";
 import { readSmall, textOf } from "./read-small.ts";
@@ -144,7 +145,7 @@ function readRootFacts(root: string): RootFacts {
   try {
     fd = openSync(path, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK);
   } catch (error) {
-    const code = error instanceof Error && "code" in error ? error.code : "";
+    const code = errnoOf(error);
     return none(code === "ENOENT" ? null : `it cannot be opened (${String(code)})`);
   }
   try {

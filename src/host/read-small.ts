@@ -1,4 +1,5 @@
 import { closeSync, constants, openSync, readSync } from "node:fs";
+import { errnoOf } from "../fault/fault.ts";
 
 /** What a small kernel or system file holds. `unreadable` is not `absent`: it is there, but not for this user. */
 export type SmallFile =
@@ -20,7 +21,7 @@ export function readSmall(path: string, maxBytes = 4096): SmallFile {
     }
     return { state: "read", text: bytes.toString("utf8", 0, length) };
   } catch (error) {
-    const code = error instanceof Error && "code" in error ? String(error.code) : "";
+    const code = errnoOf(error);
     return { state: ABSENT.has(code) ? "absent" : "unreadable" };
   } finally {
     if (fd !== -1) closeSync(fd);

@@ -152,7 +152,8 @@ export const BeatReplySchema = v.strictObject({
   time: EpochMillisSchema,
   interval_s: CountSchema,
   slot: SlotSchema,
-  jobs: v.pipe(v.array(compact(LIMITS.JWS_BYTES)), v.maxLength(LIMITS.REPLY_JOBS)),
+  // Each envelope is held to its size by itself: one that is too large must not void the others.
+  jobs: v.pipe(v.array(v.string()), v.maxLength(LIMITS.REPLY_JOBS)),
   leases: v.pipe(v.array(LeaseSchema), v.maxLength(LIMITS.BEAT_JOBS)),
   acks: v.pipe(v.array(Sha256Schema), v.maxLength(LIMITS.BEAT_RECEIPTS)),
   license: v.optional(compact(LIMITS.SMALL_JWS_BYTES)),

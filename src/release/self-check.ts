@@ -1,7 +1,7 @@
 import { constants, readlinkSync } from "node:fs";
 import { type FileHandle, open } from "node:fs/promises";
 import { dirname, join } from "node:path";
-import { fault, reasonOf } from "../fault/fault.ts";
+import { errnoOf, fault, reasonOf } from "../fault/fault.ts";
 import { BUNDLE_BYTES_MAX, verifyBundle } from "../trust/bundle.ts";
 import { RELEASE_KEYS } from "./pinned-keys.ts";
 
@@ -39,7 +39,7 @@ export async function checkOwnBundle(input: SelfCheckInput): Promise<BundleCheck
     beside = join(dirname(readlinkSync(exe)), BUNDLE_NAME);
     bundle = await readUpTo(beside, BUNDLE_BYTES_MAX + 1);
   } catch (error) {
-    const missing = error instanceof Error && "code" in error && error.code === "ENOENT";
+    const missing = errnoOf(error) === "ENOENT";
     return unverified(missing ? `there is no "${BUNDLE_NAME}" beside it` : reasonOf(error));
   }
   const keys = [

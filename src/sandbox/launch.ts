@@ -1,4 +1,5 @@
 import { closeSync, constants, openSync, writeSync } from "node:fs";
+import { errnoOf } from "../fault/fault.ts";
 import { memoryFile, openPipe } from "./libc.ts";
 import type { ViewArg } from "./view.ts";
 
@@ -76,7 +77,7 @@ function passGate(fd: number): void {
     writeSync(fd, "x");
   } catch (error) {
     // EPIPE: the child has died already, which its exit tells
-    if (!(error instanceof Error && "code" in error && error.code === "EPIPE")) throw error;
+    if (errnoOf(error) !== "EPIPE") throw error;
   }
 }
 

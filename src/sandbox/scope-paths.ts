@@ -9,7 +9,7 @@ import {
   readdirSync,
   readlinkSync,
 } from "node:fs";
-import { fault, reasonOf } from "../fault/fault.ts";
+import { errnoOf, fault, reasonOf } from "../fault/fault.ts";
 import type { Scope } from "../protocol/scope.ts";
 import { isWorkspaceEntry } from "../scope/paths.ts";
 import type { Bind } from "./view.ts";
@@ -56,7 +56,7 @@ export function openRealPath(path: string): number {
   try {
     fd = openSync(path, O_PATH | constants.O_NOFOLLOW);
   } catch (error) {
-    const missing = error instanceof Error && "code" in error && error.code === "ENOENT";
+    const missing = errnoOf(error) === "ENOENT";
     const why = missing ? "it does not exist" : reasonOf(error);
     throw fault("SCOPE_PATH_MISSING", { entry: path, why }, error);
   }

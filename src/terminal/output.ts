@@ -1,4 +1,4 @@
-import { fault, reasonOf } from "../fault/fault.ts";
+import { errnoOf, fault, reasonOf } from "../fault/fault.ts";
 
 /** Where a program's words go. Tests give another. */
 export interface Terminal {
@@ -39,7 +39,7 @@ export function processTerminal(env: Readonly<Record<string, string | undefined>
       try {
         writeWhole(2, text);
       } catch (error) {
-        if (codeOf(error) === "") throw error; // anything but a system error is our own bug
+        if (errnoOf(error) === "") throw error; // anything but a system error is our own bug
       }
     },
     colour: {
@@ -76,7 +76,7 @@ export const style = {
 } as const;
 
 const lostOutput = (error: unknown): Error =>
-  codeOf(error) === "EPIPE"
+  errnoOf(error) === "EPIPE"
     ? new OutputGone("standard output was closed", { cause: error })
     : fault("CLI_OUTPUT_CLOSED", { why: reasonOf(error) }, error);
 
@@ -88,11 +88,8 @@ function writeWhole(fd: number, text: string): void {
     try {
       written += writeSync(fd, bytes, written);
     } catch (error) {
-      if (codeOf(error) !== "EAGAIN") throw error;
+      if (errnoOf(error) !== "EAGAIN") throw error;
       Bun.sleepSync(2);
     }
   }
 }
-
-const codeOf = (error: unknown): string =>
-  error instanceof Error && "code" in error && typeof error.code === "string" ? error.code : "";

@@ -1,7 +1,7 @@
 import type { Server } from "bun";
 import { type Context, Hono } from "hono";
 import { secureHeaders } from "hono/secure-headers";
-import { asFault, fault, reasonOf } from "../../fault/fault.ts";
+import { asFault, errnoOf, fault, reasonOf } from "../../fault/fault.ts";
 import { agentOf, bearerOf, operatorOf, spendProofs } from "../auth/door.ts";
 import { readBody, singleValues } from "./body.ts";
 import { problemResponse, statusOf } from "./problem.ts";
@@ -100,7 +100,7 @@ function tell(error: unknown, { log, nowMs }: Services): Response {
 /** From whatever depth: files say ENOSPC or EDQUOT, the database its own sentence. */
 function isDiskFull(error: unknown): boolean {
   if (!(error instanceof Error)) return false;
-  const code = "code" in error ? String(error.code) : "";
+  const code = errnoOf(error);
   if (code === "ENOSPC" || code === "EDQUOT" || /database or disk is full/.test(error.message)) return true;
   return isDiskFull(error.cause);
 }

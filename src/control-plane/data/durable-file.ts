@@ -2,7 +2,7 @@ import { randomBytes } from "node:crypto";
 import { constants } from "node:fs";
 import { type FileHandle, open, rename, rm } from "node:fs/promises";
 import { dirname } from "node:path";
-import { fault, reasonOf } from "../../fault/fault.ts";
+import { errnoOf, fault, reasonOf } from "../../fault/fault.ts";
 
 /**
  * Replaces a file so that after any crash the old or the new bytes are there, whole: temporary file beside it, fsync,
@@ -66,7 +66,3 @@ export async function readPrivateFile(path: string, maxBytes: number): Promise<P
 }
 
 export const octal = (mode: number): string => (mode & 0o7777).toString(8).padStart(4, "0");
-
-/** The errno name of a system error ("ENOENT"), or "". */
-export const errnoOf = (error: unknown): string =>
-  error instanceof Error && "code" in error && typeof error.code === "string" ? error.code : "";

@@ -3,8 +3,8 @@ import { constants } from "node:fs";
 import { type FileHandle, mkdir, open } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { parse } from "valibot";
+import { errnoOf } from "../../fault/fault.ts";
 import { type AccountId, type JobId, type Sha256, Sha256Schema } from "../../protocol/ids.ts";
-import { errnoOf } from "./durable-file.ts";
 
 /** One stream of one attempt. */
 export interface LogName {

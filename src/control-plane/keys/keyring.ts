@@ -1,7 +1,7 @@
 import { randomBytes } from "node:crypto";
 import { mkdir, open, rename, rm } from "node:fs/promises";
 import { dirname, join } from "node:path";
-import { fault, invariant, reasonOf } from "../../fault/fault.ts";
+import { errnoOf, fault, invariant, reasonOf } from "../../fault/fault.ts";
 import { decodeBase64url, encodeBase64url } from "../../protocol/base64url.ts";
 import { newControlPlaneId, type RandomBytes } from "../../protocol/ids.ts";
 import { parseDocument } from "../../protocol/json.ts";
@@ -23,7 +23,7 @@ import {
 } from "../../trust/keys.ts";
 import { signJws } from "../../trust/sign-jws.ts";
 import { openTrust } from "../../trust/trust-set.ts";
-import { errnoOf, readPrivateFile, syncDirectory, writeDurably } from "../data/durable-file.ts";
+import { readPrivateFile, syncDirectory, writeDurably } from "../data/durable-file.ts";
 import { SETTINGS } from "../settings.ts";
 import { type KeyWindow, planRotation, signingWindow } from "./rotation.ts";
 

@@ -125,6 +125,7 @@ describe("a URL", () => {
     "javascript:alert(1)",
     "https://user:pass@cp.example.com",
     "https://user@cp.example.com",
+    "https://cp.example.com/base",
     "https://cp.example.com/?x=1",
     "https://cp.example.com/#x",
   ])("%s is refused before anything is asked or written", async (url) => {

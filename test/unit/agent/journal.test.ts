@@ -62,7 +62,7 @@ describe("a journal", () => {
     if (!admission.ok) throw new Error("not admitted");
     before.setChain(chain);
     before.setWindow(admission.window);
-    before.writeMeta("slot_held", JSON.stringify({ held: false, position: 2, max_agents: 1 }));
+    before.writeMeta("slot", JSON.stringify({ held: false, position: 2, max_agents: 1 }));
     before.close();
     const after = Journal.open(path);
     expect(after.chain()).toEqual(chain);
@@ -129,7 +129,7 @@ describe("what is no journal", () => {
   test("a value in it that nobody wrote is a fault, not a crash", () => {
     const journal = Journal.open(fresh());
     journal.writeMeta("chain", '{"n":"one"}');
-    journal.writeMeta("slot_held", "held");
+    journal.writeMeta("slot", "held");
     journal.writeMeta("window", "{}");
     for (const read of [() => journal.chain(), () => journal.slot(), () => journal.window()]) {
       expect(codeOf(read)).toBe("JOURNAL_UNUSABLE");

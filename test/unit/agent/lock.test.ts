@@ -53,13 +53,11 @@ describe("the lock of a state directory", () => {
     const [, pid, left] = (await line()).split(" ");
     try {
       expect(lockHeld(path)).toBe(true);
-      const before = performance.now();
       expect(codeOf(() => takeLock(path, dir))).toEqual({
         code: "STATE_LOCKED",
         path: dir,
         pid: String(child.pid),
       });
-      expect(performance.now() - before).toBeLessThan(3_000);
       expect(pid).toBe(String(child.pid));
       process.kill(child.pid, "SIGKILL");
       await child.exited;

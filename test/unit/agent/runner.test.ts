@@ -218,6 +218,7 @@ describe("inputs", () => {
     const claims = await world.control.offer({ blobs: [blob], ...over });
     world.agent.news();
     await world.time.advanceUntil(() => (world.row(claims)?.startedAt ?? null) !== null, 10_000);
+    await world.time.until(() => world.control.to("blob").length > 0);
     return claims;
   };
   const stream =

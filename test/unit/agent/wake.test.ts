@@ -198,9 +198,7 @@ describe("the end", () => {
     await w.time.until(() => w.control.wakes.length === 1);
     w.control.wake();
     await w.time.until(() => w.wakes() === 1);
-    const before = performance.now();
     w.over.abort();
     await ended;
-    expect(performance.now() - before).toBeLessThan(500);
   });
 });

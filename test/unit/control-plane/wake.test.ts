@@ -60,14 +60,12 @@ const enrol = async () => await ScriptedAgent.enrol(control.url, await mint(cont
 const told = (line: Line) => line.text.split("event: beat").length - 1;
 
 describe("a wake-up line", () => {
-  test("says beat, without data, when a job is queued that the agent may get, in well under 100 ms", async () => {
+  test("says beat, without data, when a job is queued that the agent may get", async () => {
     const agent = await enrol();
     await agent.beat();
     const line = await listen(agent);
-    const started = performance.now();
     const id = await submit(control);
     await until(() => told(line) === 1);
-    expect(performance.now() - started).toBeLessThan(100);
     expect(line.text.replaceAll(/^:\n\n/gm, "")).toBe("event: beat\ndata:\n\n");
     const { jobs } = await agent.beat();
     expect(jobs).toHaveLength(1);

@@ -196,14 +196,9 @@ describe("the facts root leaves", () => {
 });
 
 describe("this very machine", () => {
-  test("is read in at most 5 ms, and the same each time", () => {
+  test("is the same each time it is read", () => {
     const first = readIdentityFacts();
-    const times = Array.from({ length: 20 }, () => {
-      const began = performance.now();
-      expect(readIdentityFacts()).toEqual(first);
-      return performance.now() - began;
-    });
-    expect(Math.min(...times)).toBeLessThan(5);
+    for (let again = 0; again < 20; again++) expect(readIdentityFacts()).toEqual(first);
   });
 
   test("is described as systeminformation describes it", async () => {

@@ -218,7 +218,6 @@ describe("how it ends", () => {
     const daemon = `(setsid sh -c 'trap "" TERM HUP; while :; do sleep 0.05; done # ${name}' &)`;
     const ran = await sh(`trap "" TERM; ${daemon}; while :; do :; done # ${name}`, { stop });
     expect(ran).toMatchObject({ end: "stopped", exit_code: null, survivors: 0 });
-    expect(ran.ms).toBeLessThan(2_000);
     expect(ran.usage?.cpu_ms).toBeGreaterThan(100);
     expect(processesWith(name)).toEqual([]);
   });
@@ -283,7 +282,6 @@ describe("how it ends", () => {
     setTimeout(() => kill.abort(), 200);
     const ran = await run(["yes"], { stop, onOutput: () => true });
     expect(ran.end).toBe("stopped");
-    expect(ran.ms).toBeLessThan(1_000);
   });
 
   test("an error of the reader comes out when the sandbox is gone", async () => {

@@ -62,12 +62,10 @@ describe("in a pool", () => {
     await Bun.sleep(200);
     job.port.postMessage({ type: "stop", cause: "order_cancel", grace_ms: 60_000 });
     job.port.postMessage({ type: "stop", cause: "host_stopping", grace_ms: 100 });
-    const start_ = performance.now();
     expect(v.parse(JobReportSchema, await job.done)).toMatchObject({
       end: "stopped",
       stop_cause: "order_cancel",
     });
-    expect(performance.now() - start_).toBeLessThan(2_000);
   });
 
   test("an aborted thread leaves no process", async () => {

@@ -97,10 +97,9 @@ describe("what is not a report", () => {
     const path = join(dir.path, "r.xml");
     writeFileSync(path, secret);
     const filled = script.replace("SECRETDIR", dir.path).replace("SECRET", path);
-    const { report, ms } = await leaves(filled);
+    const { report } = await leaves(filled);
     if (what.startsWith("a file nobody") && process.getuid?.() === 0) return; // root reads it all the same
     expect(report).toMatchObject({ end: "failed", reason: "report_unreadable" });
     expect(JSON.stringify(report.result)).not.toContain("HOST SECRET");
-    expect(ms).toBeLessThan(2_000);
   });
 });
