@@ -10,6 +10,8 @@ import { AGENTINA } from "../../../src/cli/agentina.ts";
 import { mintActivationToken } from "../../../src/protocol/activation-token.ts";
 import { ROOT } from "../../support/source-files.ts";
 
+/** The compiled program: root's checkout may be closed to the user the command becomes, and it loads as it goes. */
+const AGENT = join(ROOT, "dist/agentina");
 const NOBODY = 65534;
 const AS_ROOT = process.geteuid?.() === 0;
 const requests: string[] = [];
@@ -43,7 +45,7 @@ afterAll(async () => {
 
 async function activate(argv: readonly string[], stdin: string | null = null) {
   const child = Bun.spawn({
-    cmd: [process.execPath, join(ROOT, "src/main.ts"), "activate", ...argv],
+    cmd: [AGENT, "activate", ...argv],
     cwd: "/",
     stdin: stdin === null ? "ignore" : new Blob([stdin]),
     stdout: "pipe",
@@ -118,7 +120,7 @@ describe("the token", () => {
   test("asked for on the terminal is never shown", async () => {
     let seen = "";
     const child = Bun.spawn({
-      cmd: [process.execPath, join(ROOT, "src/main.ts"), "activate", "--url", url],
+      cmd: [AGENT, "activate", "--url", url],
       cwd: "/",
       env: { PATH: "/usr/bin:/bin", AGENTINA_STATE_DIR: stateDir, NO_COLOR: "1" },
       terminal: {
@@ -143,7 +145,7 @@ describe("the token", () => {
   test("asked for and not given ends with ^C", async () => {
     let seen = "";
     const child = Bun.spawn({
-      cmd: [process.execPath, join(ROOT, "src/main.ts"), "activate", "--url", url],
+      cmd: [AGENT, "activate", "--url", url],
       cwd: "/",
       env: { PATH: "/usr/bin:/bin", AGENTINA_STATE_DIR: stateDir, NO_COLOR: "1" },
       terminal: {
