@@ -5,6 +5,7 @@ import { afterEach, describe, expect, test } from "bun:test";
 import {
   chmod,
   chown,
+  copyFile,
   mkdir,
   mkdtemp,
   readdir,
@@ -134,6 +135,27 @@ describe("a data directory", () => {
     expect(await refusal(path)).toBe("started");
   });
 
+  test("that lost its database or its admin key is refused, makes nothing anew, and starts again with them", async () => {
+    const path = await freshPath();
+    await (await start(path)).stop();
+    for (const [name, code] of [
+      ["control.db", "CONTROL_DATABASE"],
+      ["admin.key", "CONTROL_KEY_UNUSABLE"],
+    ] as const) {
+      const file = join(path, name);
+      await rename(file, `${file}.aside`);
+      expect(await refusal(path)).toContain(code);
+      expect(await Bun.file(file).exists()).toBe(false);
+      await rename(`${file}.aside`, file);
+    }
+    const database = join(path, "control.db");
+    await copyFile(database, `${database}.aside`);
+    await writeFile(database, "");
+    expect(await refusal(path)).toContain("CONTROL_DATABASE");
+    await rename(`${database}.aside`, database);
+    expect(await refusal(path)).toBe("started");
+  });
+
   test("that was off for a year has a good key set again at its next start, under the same root", async () => {
     const path = await freshPath();
     const first = await start(path);
@@ -149,7 +171,7 @@ describe("a data directory", () => {
   test("needs a public URL when it listens to more than loopback", async () => {
     const options = { dataDir: await freshPath(), listen: { host: "0.0.0.0", port: 0 }, publicUrl: null };
     const rest = { intervalS: 60, maxWakes: 1, log: () => undefined, nowMs: Date.now, random };
-    expect(startControlPlane({ ...options, ...rest })).rejects.toMatchObject({ code: "CONTROL_LISTEN" });
+    await expect(startControlPlane({ ...options, ...rest })).rejects.toMatchObject({ code: "CONTROL_LISTEN" });
   });
 });
 

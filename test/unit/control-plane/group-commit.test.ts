@@ -54,7 +54,7 @@ describe("a group", () => {
     const mixed = await Promise.allSettled([writer.submit(1), writer.submit(2), writer.submit(3)]);
     expect(mixed.map(({ status }) => status)).toEqual(["fulfilled", "rejected", "fulfilled"]);
     await writer.close();
-    expect(writer.submit(1)).rejects.toThrow("closed");
+    await expect(writer.submit(1)).rejects.toThrow("closed");
   });
 });
 

@@ -30,7 +30,7 @@ describe("keys", () => {
   test.each(["", "nonsense", "-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n"])(
     "that are none (%p) name their file",
     async (pem) => {
-      expect(readSigningKey(pem, "/state/identity.pem")).rejects.toMatchObject({
+      await expect(readSigningKey(pem, "/state/identity.pem")).rejects.toMatchObject({
         code: "KEYPAIR_INVALID",
         params: { path: "/state/identity.pem" },
       });
@@ -39,9 +39,9 @@ describe("keys", () => {
 
   test("of the other kind are refused", async () => {
     const sealing = await makeSealingKey();
-    expect(readSigningKey(sealing.pem, "x")).rejects.toMatchObject({ code: "KEYPAIR_INVALID" });
+    await expect(readSigningKey(sealing.pem, "x")).rejects.toMatchObject({ code: "KEYPAIR_INVALID" });
     const signing = await makeSigningKey();
-    expect(readSealingKey(signing.pem, "x")).rejects.toMatchObject({ code: "KEYPAIR_INVALID" });
+    await expect(readSealingKey(signing.pem, "x")).rejects.toMatchObject({ code: "KEYPAIR_INVALID" });
   });
 });
 
@@ -76,16 +76,16 @@ describe("a sealed box", () => {
     const box = await seal(new TextEncoder().encode("secret"), key);
     expect(box).not.toContain(Buffer.from("secret").toString("base64url"));
     expect(new TextDecoder().decode(await unseal(box, key))).toBe("secret");
-    expect(unseal(box, other)).rejects.toThrow();
+    await expect(unseal(box, other)).rejects.toThrow();
     for (const at of [2, box.length >> 1, box.length - 3]) {
       const spoilt = box.slice(0, at) + (box[at] === "A" ? "B" : "A") + box.slice(at + 1);
-      expect(unseal(spoilt, key)).rejects.toThrow();
+      await expect(unseal(spoilt, key)).rejects.toThrow();
     }
   });
 
   test("of another algorithm stays shut", async () => {
     const { key } = await makeSealingKey();
     const header = Buffer.from(JSON.stringify({ alg: "dir", enc: "A256GCM" })).toString("base64url");
-    expect(unseal(`${header}..AAAAAAAAAAAAAAAA.AAAA.AAAAAAAAAAAAAAAAAAAAAA`, key)).rejects.toThrow();
+    await expect(unseal(`${header}..AAAAAAAAAAAAAAAA.AAAA.AAAAAAAAAAAAAAAAAAAAAA`, key)).rejects.toThrow();
   });
 });

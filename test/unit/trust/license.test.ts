@@ -55,8 +55,15 @@ test("a license outlives the key that signed it, but not the key's revocation be
   expect((await openLicense(text, later, { jkt: world.agent.kid, agentId: AGENT })).claims.sub).toBe(AGENT);
   const revoked = world.trustClaims.keys.map((row) => ({ ...row, revoked_at: NOW_S - 1 }));
   const trust = await trustOf(world.root, { ...world.trustClaims, keys: revoked });
-  expect(openLicense(text, trust, { jkt: world.agent.kid, agentId: AGENT })).rejects.toMatchObject({
+  await expect(openLicense(text, trust, { jkt: world.agent.kid, agentId: AGENT })).rejects.toMatchObject({
+    code: expect.stringMatching(/^(LICENSE_INVALID|JWS_UNKNOWN_KEY)$/),
+  });
+  // The thief of a revoked key writes a time from before the revocation into what he signs.
+  const revokedLater = world.trustClaims.keys.map((row) => ({ ...row, revoked_at: NOW_S + 10 }));
+  const after = await trustOf(world.root, { ...world.trustClaims, keys: revokedLater });
+  await expect(openLicense(text, after, { jkt: world.agent.kid, agentId: AGENT })).rejects.toMatchObject({
     code: "LICENSE_INVALID",
+    message: expect.stringContaining("revoked"),
   });
 });
 
