@@ -171,7 +171,9 @@ describe("a data directory", () => {
   test("needs a public URL when it listens to more than loopback", async () => {
     const options = { dataDir: await freshPath(), listen: { host: "0.0.0.0", port: 0 }, publicUrl: null };
     const rest = { intervalS: 60, maxWakes: 1, log: () => undefined, nowMs: Date.now, random };
-    await expect(startControlPlane({ ...options, ...rest })).rejects.toMatchObject({ code: "CONTROL_LISTEN" });
+    await expect(startControlPlane({ ...options, ...rest })).rejects.toMatchObject({
+      code: "CONTROL_LISTEN",
+    });
   });
 });
 
