@@ -5,6 +5,7 @@ import { join } from "node:path";
 import { cliFaults } from "../src/fault/codes/cli.ts";
 import { controlFaults } from "../src/fault/codes/control.ts";
 import { jobFaults } from "../src/fault/codes/job.ts";
+import { lifecycleFaults } from "../src/fault/codes/lifecycle.ts";
 import { sandboxFaults } from "../src/fault/codes/sandbox.ts";
 import { scopeFaults } from "../src/fault/codes/scope.ts";
 import { stateFaults } from "../src/fault/codes/state.ts";
@@ -21,6 +22,7 @@ export const ROOMS: readonly (readonly [string, FaultTable])[] = [
   ["How a command is called", cliFaults],
   ["The agent's directories, files and user", stateFaults],
   ["Tokens, keys, licenses and signatures", trustFaults],
+  ["Orders, quarantine and tampering", lifecycleFaults],
   ["Between agent and Control Plane", wireFaults],
   ["Jobs and their input", jobFaults],
   ["A job's scope and the operator's policy", scopeFaults],

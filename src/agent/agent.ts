@@ -191,6 +191,7 @@ export class Agent {
       rid,
       state: this.state(),
       startedAt: this.startedAt,
+      epoch: this.license.claims.epoch,
       capacity: this.capacity(),
       nowMs: clock.wallMs(),
       offsetMs: this.offsetMs,

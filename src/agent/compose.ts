@@ -17,6 +17,7 @@ export interface BeatFrame {
   readonly rid: string;
   readonly state: BeatRequest["agent"]["state"];
   readonly startedAt: number;
+  readonly epoch: number;
   readonly capacity: number;
   readonly nowMs: number;
   readonly offsetMs: number | null;
@@ -32,6 +33,10 @@ export function composeBeat(frame: BeatFrame, facts: BeatFacts, journal: Journal
     beat: { n: chain.n, nonce: chain.nonce, inst, boot, rid },
     agent: { ...agent, state: frame.state, started_at: frame.startedAt },
     fingerprint,
+    fingerprint_unknown: [],
+    seal: null,
+    integrity: [],
+    orders: { epoch: frame.epoch, seq: 0 },
     capacity: { max: frame.capacity, in_flight: jobs.filter((row) => row.state !== "returned").length },
     jobs: jobs.map(beatJob),
     receipts: journal.openReceipts().map((receipt) => receipt.jws),

@@ -20,6 +20,9 @@ export interface Verdict {
 const STOPPED: Readonly<Record<StopCause, { outcome: Outcome; reason: Reason }>> = {
   deadline: { outcome: "timed_out", reason: "deadline" },
   order_cancel: { outcome: "cancelled", reason: "order_cancel" },
+  order_stop: { outcome: "cancelled", reason: "order_stop" },
+  order_terminal: { outcome: "cancelled", reason: "order_terminal" },
+  quarantined: { outcome: "cancelled", reason: "quarantined" },
   host_stopping: { outcome: "cancelled", reason: "host_stopping" },
   lease_expired: { outcome: "lease_lost", reason: "lease_expired" },
 };

@@ -1,6 +1,7 @@
 import { cliFaults } from "./codes/cli.ts";
 import { controlFaults } from "./codes/control.ts";
 import { jobFaults } from "./codes/job.ts";
+import { lifecycleFaults } from "./codes/lifecycle.ts";
 import { sandboxFaults } from "./codes/sandbox.ts";
 import { scopeFaults } from "./codes/scope.ts";
 import { stateFaults } from "./codes/state.ts";
@@ -12,6 +13,7 @@ export const FAULTS = {
   ...cliFaults,
   ...stateFaults,
   ...trustFaults,
+  ...lifecycleFaults,
   ...wireFaults,
   ...jobFaults,
   ...scopeFaults,

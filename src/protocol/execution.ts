@@ -6,7 +6,15 @@ import type { Grant } from "./receipt.ts";
 import { CountSchema, EpochMillisSchema, lineSchema } from "./scalars.ts";
 
 /** Why a running job is asked to end before its time. One signal, one cause; the first one wins. */
-export const STOP_CAUSES = ["deadline", "order_cancel", "host_stopping", "lease_expired"] as const;
+export const STOP_CAUSES = [
+  "deadline",
+  "order_cancel",
+  "order_stop",
+  "order_terminal",
+  "quarantined",
+  "host_stopping",
+  "lease_expired",
+] as const;
 export const StopCauseSchema = v.picklist(STOP_CAUSES);
 export type StopCause = v.InferOutput<typeof StopCauseSchema>;
 

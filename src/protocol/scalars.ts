@@ -10,6 +10,12 @@ export const EpochSecondsSchema = v.pipe(
   v.maxValue(253_402_300_799, "must be before the year 10000"),
 );
 
+/** 16 random bytes, base64url. */
+export const NonceSchema = v.pipe(v.string(), v.regex(/^[A-Za-z0-9_-]{22}$/));
+
+/** RFC 7638 SHA-256 thumbprint of a key, base64url. */
+export const ThumbprintSchema = v.pipe(v.string(), v.regex(/^[A-Za-z0-9_-]{43}$/));
+
 /** Milliseconds since the Unix epoch. */
 export const EpochMillisSchema = v.pipe(CountSchema, v.maxValue(253_402_300_799_999));
 

@@ -1,15 +1,26 @@
 import * as v from "valibot";
 import { AccountIdSchema, AgentIdSchema, ControlPlaneIdSchema, LicenseIdSchema } from "./ids.ts";
 import { LIMITS } from "./limits.ts";
-import { CountSchema, Ed25519JwkSchema, EpochSecondsSchema, lineSchema, X25519JwkSchema } from "./scalars.ts";
+import {
+  CountSchema,
+  Ed25519JwkSchema,
+  EpochSecondsSchema,
+  lineSchema,
+  ThumbprintSchema,
+  X25519JwkSchema,
+} from "./scalars.ts";
 
 /** One token class, one `typ`, one key. */
 export const TYP = {
   trust: "agentina-trust+jws",
   license: "agentina-license+jwt",
   job: "agentina-job+jws",
+  order: "agentina-order+jws",
   reply: "agentina-reply+jws",
   receipt: "agentina-receipt+jws",
+  seal: "agentina-seal+jws",
+  quarantine: "agentina-quarantine+jws",
+  rekey: "agentina-rekey+jws",
   bearer: "at+jwt",
   dpop: "dpop+jwt",
   assertion: "client-authentication+jwt",
@@ -74,6 +85,9 @@ export const FingerprintSchema = v.strictObject({
 });
 export type Fingerprint = v.InferOutput<typeof FingerprintSchema>;
 export type FingerprintComponent = keyof Fingerprint["components"];
+export const FINGERPRINT_COMPONENTS = Object.keys(
+  FingerprintSchema.entries.components.entries,
+) as readonly FingerprintComponent[];
 
 /** Claims of the license JWT (RFC 7519), bound to the agent's key (`cnf.jkt`, RFC 7800) and fingerprint. */
 export const LicenseClaimsSchema = v.strictObject({
@@ -89,7 +103,7 @@ export const LicenseClaimsSchema = v.strictObject({
   kinds: v.pipe(v.array(v.pipe(v.string(), v.maxLength(64))), v.maxLength(64)),
   fp: FingerprintSchema,
   weak: v.boolean(),
-  cnf: v.strictObject({ jkt: v.pipe(v.string(), v.regex(/^[A-Za-z0-9_-]{43}$/)) }),
+  cnf: v.strictObject({ jkt: ThumbprintSchema }),
   epoch: v.pipe(CountSchema, v.minValue(1)),
   era: v.pipe(CountSchema, v.minValue(1)),
   iat: EpochSecondsSchema,

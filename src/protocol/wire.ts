@@ -7,10 +7,12 @@ import {
   EpochMillisSchema,
   LabelsSchema,
   lineSchema,
+  NonceSchema,
+  ThumbprintSchema,
   VersionSchema,
   X25519JwkSchema,
 } from "./scalars.ts";
-import { FingerprintSchema, TrustDocumentSchema } from "./trust.ts";
+import { FINGERPRINT_COMPONENTS, FingerprintSchema, TrustDocumentSchema } from "./trust.ts";
 
 /** Paths of the agent-facing routes, in one place for both sides. */
 export const ROUTES = {
@@ -19,6 +21,7 @@ export const ROUTES = {
   token: "/v1/token",
   heartbeat: "/v1/heartbeat",
   wake: "/v1/wake",
+  rekey: "/v1/rekey",
   blob: (sha256: string) => `/v1/blobs/${sha256}`,
   log: (jti: string, attempt: number) => `/v1/jobs/${jti}/${attempt}/log`,
 } as const;
@@ -28,7 +31,8 @@ export const REPLY_HEADER = "agentina-reply";
 export const CLIENT_ASSERTION_TYPE = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
 
 const compact = (chars: number) => v.pipe(v.string(), v.maxLength(chars));
-const nonce = v.pipe(v.string(), v.regex(/^[A-Za-z0-9_-]{22}$/));
+const nonce = NonceSchema;
+const codeSchema = v.pipe(v.string(), v.regex(/^[A-Z][A-Z0-9_]{2,63}$/));
 
 /** The slot an agent holds or waits for under the account's `max_agents`. */
 export const SlotSchema = v.strictObject({
@@ -111,6 +115,19 @@ export const BeatRequestSchema = v.strictObject({
     started_at: EpochMillisSchema,
   }),
   fingerprint: FingerprintSchema,
+  /** Components that are there but could not be read: they say nothing, neither same nor changed. */
+  fingerprint_unknown: v.pipe(v.array(v.picklist(FINGERPRINT_COMPONENTS)), v.maxLength(16)),
+  /** Number and digest of the seal over the state files, and the head of the receipt chain; null without a seal. */
+  seal: v.nullable(
+    v.strictObject({ ctr: CountSchema, root: Sha256Schema, head_seq: CountSchema, head: Sha256Schema }),
+  ),
+  /** What the seal check found wrong: code and file. Empty unless tampered. */
+  integrity: v.pipe(
+    v.array(v.strictObject({ code: codeSchema, name: lineSchema(255) })),
+    v.maxLength(LIMITS.SEAL_FINDINGS),
+  ),
+  /** The highest order taken within this epoch. */
+  orders: v.strictObject({ epoch: v.pipe(CountSchema, v.minValue(1)), seq: CountSchema }),
   capacity: v.strictObject({ max: CountSchema, in_flight: CountSchema }),
   jobs: v.pipe(v.array(BeatJobSchema), v.maxLength(LIMITS.BEAT_JOBS)),
   receipts: v.pipe(v.array(compact(LIMITS.BEAT_RECEIPTS_BYTES)), v.maxLength(LIMITS.BEAT_RECEIPTS)),
@@ -118,7 +135,7 @@ export const BeatRequestSchema = v.strictObject({
     v.array(
       v.strictObject({
         envelope_sha256: Sha256Schema,
-        code: v.pipe(v.string(), v.regex(/^[A-Z][A-Z0-9_]{2,63}$/)),
+        code: codeSchema,
       }),
     ),
     v.maxLength(LIMITS.BEAT_REJECTED),
@@ -141,12 +158,16 @@ const LeaseSchema = v.strictObject({
   ttl_s: v.pipe(CountSchema, v.minValue(1), v.maxValue(86_400)),
 });
 
+/** Each is held to its size by itself, like envelopes: one that is too large must not void the others. */
+const ordersSchema = v.pipe(v.array(v.string()), v.maxLength(LIMITS.REPLY_ORDERS));
+
 /**
  * The reply to a heartbeat. `n` and `next` are what the next beat must show. `acks` are SHA-256s of receipts that are
  * stored for good. `license` and `trust` come only when they changed.
  */
 export const BeatReplySchema = v.strictObject({
   v: v.literal(1),
+  standing: v.literal("live"),
   n: CountSchema,
   next: nonce,
   time: EpochMillisSchema,
@@ -154,12 +175,60 @@ export const BeatReplySchema = v.strictObject({
   slot: SlotSchema,
   // Each envelope is held to its size by itself: one that is too large must not void the others.
   jobs: v.pipe(v.array(v.string()), v.maxLength(LIMITS.REPLY_JOBS)),
+  orders: ordersSchema,
   leases: v.pipe(v.array(LeaseSchema), v.maxLength(LIMITS.BEAT_JOBS)),
   acks: v.pipe(v.array(Sha256Schema), v.maxLength(LIMITS.BEAT_RECEIPTS)),
+  /** Receipts with a higher number are not stored here any more: the agent tells them again. */
+  retell_after: v.optional(CountSchema),
   license: v.optional(compact(LIMITS.SMALL_JWS_BYTES)),
   trust: v.optional(TrustDocumentSchema),
 });
 export type BeatReply = v.InferOutput<typeof BeatReplySchema>;
+
+/** The reply to an agent that is quarantined or ended: no chain, no jobs, no leases, orders only. */
+export const HeldReplySchema = v.strictObject({
+  v: v.literal(1),
+  standing: v.literal("held"),
+  time: EpochMillisSchema,
+  interval_s: CountSchema,
+  orders: ordersSchema,
+  trust: v.optional(TrustDocumentSchema),
+});
+export type HeldReply = v.InferOutput<typeof HeldReplySchema>;
+
+/** Whatever a heartbeat is answered with. */
+export const BeatAnswerSchema = v.variant("standing", [BeatReplySchema, HeldReplySchema]);
+export type BeatAnswer = v.InferOutput<typeof BeatAnswerSchema>;
+
+/**
+ * `POST /v1/rekey`, sent with the old key's bearer and proof. `order` is the `recover` order as it came; `proof` a JWS
+ * by the new identity key over {@link RekeyClaimsSchema}. The same new key gets the same answer until it has beaten.
+ */
+export const RekeyRequestSchema = v.strictObject({
+  v: v.literal(1),
+  order: compact(LIMITS.SMALL_JWS_BYTES),
+  identity_jwk: Ed25519JwkSchema,
+  sealing_jwk: X25519JwkSchema,
+  proof: compact(LIMITS.SMALL_JWS_BYTES),
+});
+export type RekeyRequest = v.InferOutput<typeof RekeyRequestSchema>;
+
+/** Claims of an `agentina-rekey+jws`: the new key takes the place of `old_jkt` on this order. */
+export const RekeyClaimsSchema = v.strictObject({
+  v: v.literal(1),
+  agent: AgentIdSchema,
+  old_jkt: ThumbprintSchema,
+  order_sha256: Sha256Schema,
+  sealing_x: X25519JwkSchema.entries.x,
+});
+
+/** A license of the next epoch, bound to the new key, and the beginning of a new heartbeat chain. */
+export const RekeyReplySchema = v.strictObject({
+  v: v.literal(1),
+  license: compact(LIMITS.SMALL_JWS_BYTES),
+  beat: v.strictObject({ n: CountSchema, nonce }),
+});
+export type RekeyReply = v.InferOutput<typeof RekeyReplySchema>;
 
 /** Claims of the `Agentina-Reply` header, signed by an order key over the exact bytes of the body. */
 export const ReplyClaimsSchema = v.strictObject({

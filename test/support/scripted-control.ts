@@ -283,12 +283,14 @@ export class ScriptedControl {
     this.extra = {};
     return {
       v: 1,
+      standing: "live",
       n: this.chain.n,
       next: this.chain.nonce,
       time: this.time.wallMs(),
       interval_s: this.intervalS,
       slot: this.slot,
       jobs: this.offers.splice(0, LIMITS.REPLY_JOBS),
+      orders: [],
       leases: named.map(({ jti, attempt }) => ({ jti, attempt, ttl_s: this.ttlS })),
       acks: this.acks ? received : [],
       ...extra,

@@ -139,12 +139,14 @@ async function proceed(
   const licensed = due ? { ...agent, ...(await renewLicense(agent, plan, ring, at)) } : agent;
   const reply: BeatReply = {
     v: 1,
+    standing: "live",
     n: chain.n,
     next: chain.nonce,
     time: nowMs,
     interval_s: deps.settings.intervalS,
     slot,
     jobs: signed.map(({ jws }) => jws),
+    orders: [],
     leases: [...news.leases],
     acks: [...news.acks],
     ...(due || retold ? { license: licensed.license } : {}),

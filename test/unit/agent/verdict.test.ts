@@ -28,6 +28,9 @@ const ENDED: readonly (readonly [JobReport["end"], JobReport["reason"]])[] = [
 const NAMED = {
   deadline: ["timed_out", "deadline"],
   order_cancel: ["cancelled", "order_cancel"],
+  order_stop: ["cancelled", "order_stop"],
+  order_terminal: ["cancelled", "order_terminal"],
+  quarantined: ["cancelled", "quarantined"],
   host_stopping: ["cancelled", "host_stopping"],
   lease_expired: ["lease_lost", "lease_expired"],
 } as const;
