@@ -4,10 +4,12 @@
 import { join } from "node:path";
 import { cliFaults } from "../src/fault/codes/cli.ts";
 import { controlFaults } from "../src/fault/codes/control.ts";
+import { custodyFaults } from "../src/fault/codes/custody.ts";
 import { jobFaults } from "../src/fault/codes/job.ts";
 import { lifecycleFaults } from "../src/fault/codes/lifecycle.ts";
 import { sandboxFaults } from "../src/fault/codes/sandbox.ts";
 import { scopeFaults } from "../src/fault/codes/scope.ts";
+import { secretFaults } from "../src/fault/codes/secret.ts";
 import { stateFaults } from "../src/fault/codes/state.ts";
 import { trustFaults } from "../src/fault/codes/trust.ts";
 import { wireFaults } from "../src/fault/codes/wire.ts";
@@ -26,8 +28,10 @@ export const ROOMS: readonly (readonly [string, FaultTable])[] = [
   ["Between agent and Control Plane", wireFaults],
   ["Jobs and their input", jobFaults],
   ["A job's scope and the operator's policy", scopeFaults],
+  ["Secrets", secretFaults],
   ["What this host can hold a job to", sandboxFaults],
   ["What the Control Plane answers", controlFaults],
+  ["What the Control Plane keeps: keys, backups, receipts", custodyFaults],
 ];
 
 const EXIT_MEANINGS: Readonly<Record<keyof typeof EXIT, string>> = {

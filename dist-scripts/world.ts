@@ -229,12 +229,12 @@ export async function activateAgent(
 }
 
 /** Options that point the agent at its world. */
-export const agentFlags = (world: World, state = world.state): string[] => [
+export const agentFlags = (world: World, state = world.state, logs = world.logs): string[] => [
   ...[
     "--state-dir",
     state,
     "--log-dir",
-    world.logs,
+    logs,
     "--config-dir",
     join(world.dir, "etc"),
     "--policy",

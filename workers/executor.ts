@@ -14,6 +14,7 @@ import {
   WORKSPACE_NAME,
 } from "./kinds/job-context.ts";
 import { runTests } from "./kinds/test-run.ts";
+import { Scrubber } from "./scrub/scrubber.ts";
 import { emptyLog, JobLog } from "./steps/job-log.ts";
 import { StepRunner } from "./steps/run-command.ts";
 
@@ -25,15 +26,17 @@ import { StepRunner } from "./steps/run-command.ts";
 export default async function execute(task: ExecutorTask): Promise<JobReport> {
   const { port, grant, logPath, bwrapPath } = task;
   using stop = new JobStop(port, grant.limits.timeout_s);
+  const scrubber = new Scrubber(task.secrets);
   let log: JobLog | null = null;
   try {
-    log = new JobLog(logPath, grant.limits.output_bytes);
-    const steps = new StepRunner({ bwrapPath, limits: grant.limits, log, stop, port });
-    const report = await runKind(task, { log, stop, steps });
+    log = new JobLog(logPath, grant.limits.output_bytes, scrubber);
+    const steps = new StepRunner({ bwrapPath, limits: grant.limits, log, stop, port, scrubber });
+    const report = await runKind(task, { log, stop, steps, scrubber });
     const { usage, survivors } = steps;
-    return finish(report, { stop, usage, survivors, started: steps.steps.length > 0, log: log.close() });
+    const started = steps.steps.length > 0;
+    return finish(report, { stop, scrubber, usage, survivors, started, log: log.close() });
   } catch (error) {
-    return finish(brokenReport(error), { stop, log: log?.close() ?? emptyLog() });
+    return finish(brokenReport(error), { stop, scrubber, log: log?.close() ?? emptyLog() });
   } finally {
     // A stopped job's answer is waited for; the agent removes the tree after it.
     if (stop.cause === null) await removeOwn(task.workDir);
@@ -81,6 +84,7 @@ function brokenReport(error: unknown): KindReport {
 
 interface Ending {
   readonly stop: JobStop;
+  readonly scrubber: Scrubber;
   readonly log: JobReport["log"];
   readonly usage?: JobReport["usage"];
   readonly survivors?: number | null;
@@ -88,10 +92,11 @@ interface Ending {
 }
 
 function finish(report: KindReport, ending: Ending): JobReport {
-  const { stop, log, usage = null, survivors = null, started = false } = ending;
+  const { stop, scrubber, log, usage = null, survivors = null, started = false } = ending;
+  const detail = scrubber.text(report.detail ?? "").slice(0, 2048);
   return {
     ...report,
-    detail: report.detail === null || report.detail === "" ? null : report.detail.slice(0, 2048),
+    detail: detail === "" ? null : detail,
     stop_cause: stop.cause,
     usage,
     layers: started ? [...LAYERS] : [],

@@ -1,4 +1,4 @@
-import { existsSync, renameSync, rmSync } from "node:fs";
+import { existsSync, lstatSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { type Fault, fault, isFault } from "../fault/fault.ts";
 import { type ActivationToken, parseActivationToken } from "../protocol/activation-token.ts";
@@ -6,17 +6,27 @@ import { parseDocument } from "../protocol/json.ts";
 import { LIMITS } from "../protocol/limits.ts";
 import { type Fingerprint, type TrustDocument, TrustDocumentSchema } from "../protocol/trust.ts";
 import { type ActivateReply, ActivateReplySchema, type ActivateSealed, ROUTES } from "../protocol/wire.ts";
-import { makeSealingKey, makeSigningKey } from "../trust/keys.ts";
+import { makeSealingKey, makeSigningKey, thumbprint } from "../trust/keys.ts";
 import { type License, licenseStanding, openLicense } from "../trust/license.ts";
 import { makeProof, newNonce } from "../trust/proof.ts";
 import { seal } from "../trust/sealed-box.ts";
 import { openTrust, pinTrust, type TrustSet } from "../trust/trust-set.ts";
 import type { Clock, Random } from "./clock.ts";
 import type { Directories } from "./directories.ts";
-import { ensurePrivateDirectory, syncDirectory, writeDurably, writeFault } from "./durable-file.ts";
+import {
+  ensurePrivateDirectory,
+  removeDurably,
+  renameDurably,
+  syncDirectory,
+  writeDurably,
+  writeFault,
+} from "./durable-file.ts";
 import { Journal } from "./journal.ts";
 import { takeLock } from "./lock.ts";
+import { standing } from "./standing.ts";
 import * as state from "./state-files.ts";
+import { StateSeal } from "./state-seal.ts";
+import { scanState } from "./state-seal-scan.ts";
 import { refusalOf, type Transport } from "./transport.ts";
 
 export interface ActivationInput {
@@ -49,8 +59,9 @@ export interface ActivationResult {
 /**
  * Redeems an activation token. Order: the token's own checksum, the URL, the state directory and its lock, the trust
  * root the token pins, keys on disk, then the sealed request. A refusal leaves the host as it was. Once the license is
- * good, agent.json of an older life goes first and the new one is written last: cut anywhere in between, the host is
- * inactive, never half one agent and half another, and the same token makes it whole.
+ * good, agent.json of an older life goes first and the new one is written last, each under a seal that says so: cut
+ * anywhere in between, the host is inactive, never half one agent and half another, never tampered with, and the same
+ * token makes it whole.
  */
 export async function activate(input: ActivationInput, deps: ActivationDeps): Promise<ActivationResult> {
   const token = parseActivationToken(input.token);
@@ -62,6 +73,7 @@ export async function activate(input: ActivationInput, deps: ActivationDeps): Pr
   using _lock = takeLock(state.statePaths(stateDir).lock, stateDir);
   const before = readBefore(stateDir, input.force);
   if (before?.file && !input.force) await refuseWhenActive(input, before.file, deps);
+  refuseWhenCluttered(stateDir);
 
   const trust = await fetchTrust(url, token, deps);
   const keys = await keysFor(stateDir, before !== null);
@@ -72,19 +84,27 @@ export async function activate(input: ActivationInput, deps: ActivationDeps): Pr
     agentId: reply.agent_id,
   });
   requireInForce(license, deps.clock.wallMs());
-  putOldLifeAside(stateDir, before?.file?.agent_id ?? String(deps.clock.wallMs()));
-  promoteKeys(stateDir);
-  state.writeTrustFile(stateDir, trust.document);
-  state.writeFingerprintFile(stateDir, fingerprint);
-  state.writeLicenseFile(stateDir, reply.license);
-  state.writeAgentFile(stateDir, {
+  await putOldLifeAside(stateDir, before?.file ?? null, deps.clock.wallMs());
+  state.promoteKeys(stateDir);
+  const file: state.AgentFile = {
     format: state.STATE_FORMAT,
     agent_id: reply.agent_id,
     url,
     activated_at: deps.clock.wallMs(),
     labels: { ...input.labels },
     chain: reply.beat,
-  });
+  };
+  const trustRoot = await thumbprint(trust.document.root);
+  await StateSeal.first(
+    stateDir,
+    { id: reply.agent_id, key: keys.identity, trustRoot },
+    {
+      "trust.json": state.jsonText(trust.document),
+      "fingerprint.json": state.jsonText(fingerprint),
+      "license.jwt": `${reply.license}\n`,
+      "agent.json": state.jsonText(file),
+    },
+  );
   return {
     agent_id: reply.agent_id,
     control_plane: trust.issuer,
@@ -127,6 +147,7 @@ async function refuseWhenActive(
   deps: ActivationDeps,
 ): Promise<void> {
   const { stateDir } = input.dirs;
+  if (isOver(stateDir)) return;
   const document = state.readTrustFile(stateDir);
   const text = state.readLicenseFile(stateDir);
   const keys = await state.readKeyPair(stateDir);
@@ -147,6 +168,36 @@ async function refuseWhenActive(
   const until = new Date(license.claims.exp * 1000).toISOString();
   throw fault("STATE_ALREADY_ACTIVE", { agent: before.agent_id, until });
 }
+
+/** An agent that the Control Plane ended, or that is quarantined: nothing is lost when another takes its place. */
+function isOver(stateDir: string): boolean {
+  const paths = state.statePaths(stateDir);
+  if (existsSync(paths.terminal) || existsSync(paths.quarantine)) return true;
+  if (!existsSync(paths.journal)) return false;
+  let journal: Journal | null = null;
+  try {
+    journal = Journal.open(paths.journal, "read");
+    // Recovering from a quarantine takes its entry out of the journal, so that any that is there is in force.
+    return standing.end(journal) !== null || standing.quarantine(journal, 0) !== null;
+  } catch (error) {
+    if (isFault(error)) return false; // a journal that cannot be read says nothing; the license decides
+    throw error;
+  } finally {
+    journal?.close();
+  }
+}
+
+/** What is not the agent's would be found at every start: it is told before a token is spent on such a directory. */
+function refuseWhenCluttered(stateDir: string): void {
+  const { strays } = scanState(stateDir, process.getuid?.() ?? 0);
+  const found = strays.find(
+    ({ name, code }) => !REPLACED.test(name) && !(name === "keypair" && code !== "SEAL_OPEN"),
+  );
+  if (found) throw fault("STATE_DIR_CLUTTERED", { path: stateDir, name: found.name, what: found.what });
+}
+
+/** Whatever lies under these names goes aside with the older life. */
+const REPLACED = /^(journal\.db|bearer\.json|seal\.next\.jws)/;
 
 async function fetchTrust(url: string, token: ActivationToken, deps: ActivationDeps): Promise<TrustSet> {
   const target = new URL(ROUTES.trust, url).href;
@@ -278,18 +329,25 @@ function requireInForce({ claims }: License, nowMs: number): void {
   throw fault("LICENSE_INVALID", { why });
 }
 
-/** A new identity starts with an empty journal and no bearer; an older one's journal is kept under `name`. */
-function putOldLifeAside(stateDir: string, name: string): void {
+/** A new identity starts with an empty journal and no bearer; what is left of an older one is kept below work/. */
+async function putOldLifeAside(
+  stateDir: string,
+  former: state.AgentFile | null,
+  nowMs: number,
+): Promise<void> {
   const paths = state.statePaths(stateDir);
+  const name = former?.agent_id ?? String(nowMs);
+  const aside = (kind: string, suffix: string) => join(paths.work, `${kind}-${name}.${suffix}`);
   try {
-    rmSync(paths.agent, { force: true });
-    syncDirectory(stateDir);
+    await takeLeave(stateDir, former, aside("seal", "jws"));
     rmSync(paths.bearer, { force: true });
-    if (!existsSync(paths.journal)) return;
-    gatherJournal(paths.journal);
+    rmSync(paths.nextSeal, { force: true });
+    keepAs(paths.quarantine, aside("quarantine", "jws"));
+    keepAs(paths.terminal, aside("terminal", "jws"));
+    keepAs(paths.seal, aside("seal", "jws"));
+    if (lstatSync(paths.journal, { throwIfNoEntry: false })?.isFile()) gatherJournal(paths.journal);
     for (const suffix of ["-wal", "-shm", ""]) {
-      const from = `${paths.journal}${suffix}`;
-      if (existsSync(from)) renameSync(from, join(paths.work, `journal-${name}.db${suffix}`));
+      keepAs(`${paths.journal}${suffix}`, aside("journal", `db${suffix}`));
     }
     syncDirectory(paths.work);
     syncDirectory(stateDir);
@@ -298,27 +356,33 @@ function putOldLifeAside(stateDir: string, name: string): void {
   }
 }
 
+/**
+ * Removes the older agent.json: under its own seal, so that a crash between the two leaves an agent or none, and not one
+ * whose agent.json is missed. A seal that does not hold goes first, for the same reason.
+ */
+async function takeLeave(stateDir: string, former: state.AgentFile | null, aside: string): Promise<void> {
+  const { agent, seal } = state.statePaths(stateDir);
+  try {
+    const key = former && (await state.readIdentityKey(stateDir));
+    if (former && key)
+      return await StateSeal.open(stateDir, former.agent_id, key).change({ "agent.json": null });
+  } catch (error) {
+    if (!isFault(error) || !["STATE_TAMPERED", "KEYPAIR_INVALID"].includes(error.code)) throw error;
+  }
+  keepAs(seal, aside);
+  removeDurably(agent);
+}
+
+/** Moves whatever lies there, also a link or a directory; nothing there is no failure. */
+function keepAs(from: string, to: string): void {
+  if (lstatSync(from, { throwIfNoEntry: false }) !== undefined) renameDurably(from, to);
+}
+
 /** Brings a journal into its one file; a damaged one is kept in as many as it has. */
 function gatherJournal(path: string): void {
   try {
     Journal.open(path).close();
   } catch (error) {
     if (!isFault(error)) throw error;
-  }
-}
-
-/** Sealing key first: an identity key that still waits says that the step is not done (`readKeyPair` knows). */
-function promoteKeys(stateDir: string): void {
-  const paths = state.statePaths(stateDir);
-  if (!existsSync(paths.nextIdentityKey)) return; // a first try that was cut after this point
-  try {
-    if (existsSync(paths.nextSealingKey)) {
-      renameSync(paths.nextSealingKey, paths.sealingKey);
-      syncDirectory(paths.keypair);
-    }
-    renameSync(paths.nextIdentityKey, paths.identityKey);
-    syncDirectory(paths.keypair);
-  } catch (error) {
-    throw writeFault(paths.identityKey, error);
   }
 }

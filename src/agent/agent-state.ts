@@ -6,10 +6,18 @@ export const ISOLATED_AFTER_INTERVALS = 3;
 
 /** Everything the agent's state follows from. Nothing stores a state; it is derived whenever it is asked for. */
 export interface AgentFacts {
+  /** A terminal order was taken. */
+  readonly ended: boolean;
+  /** The seal over the state files does not hold. */
+  readonly tampered: boolean;
   /** False before activation. */
   readonly activated: boolean;
   readonly license: LicenseStanding | "invalid";
+  readonly quarantined: boolean;
+  /** This process is stopping. */
   readonly draining: boolean;
+  /** Told by a drain or stop order to take nothing new. */
+  readonly held: boolean;
   /** Milliseconds since the last accepted heartbeat, or since the start when there was none yet. */
   readonly silentMs: number;
   readonly intervalMs: number;
@@ -20,29 +28,43 @@ export interface AgentFacts {
 
 /** The first line that matches wins. */
 export function nextAgentState(facts: AgentFacts): AgentState {
+  if (facts.ended) return "terminal";
+  if (facts.tampered) return "tampered";
   if (!facts.activated) return "inactive";
   if (facts.license !== "valid" && facts.license !== "grace") return "unlicensed";
-  if (facts.draining) return "draining";
+  if (facts.quarantined) return "quarantined";
+  if (facts.draining || (facts.held && facts.inFlight > 0)) return "draining";
+  if (facts.held) return "paused";
   if (facts.silentMs > ISOLATED_AFTER_INTERVALS * facts.intervalMs) return "isolated";
   if (!facts.slotHeld) return "standby";
   if (facts.inFlight >= facts.capacity) return "full";
   return facts.inFlight > 0 ? "working" : "idle";
 }
 
-/** What an agent in a state may do with work. `start` covers jobs it has accepted and holds a lease for. */
-export const STATE_RIGHTS: Readonly<
-  Record<AgentState, { readonly accept: boolean; readonly start: boolean }>
-> = {
-  terminal: { accept: false, start: false },
-  tampered: { accept: false, start: false },
-  inactive: { accept: false, start: false },
-  unlicensed: { accept: false, start: false },
-  quarantined: { accept: false, start: false },
-  draining: { accept: false, start: false },
-  paused: { accept: false, start: false },
-  isolated: { accept: true, start: true },
-  standby: { accept: false, start: true },
-  full: { accept: true, start: true },
-  working: { accept: true, start: true },
-  idle: { accept: true, start: true },
+interface Rights {
+  /** Take offers. */
+  readonly accept: boolean;
+  /** Start what was accepted and holds a lease. */
+  readonly start: boolean;
+  /** Keep what was accepted until it may start; where not, it ends as never started. */
+  readonly keep: boolean;
+}
+
+const NONE: Rights = { accept: false, start: false, keep: false };
+const ALL: Rights = { accept: true, start: true, keep: true };
+
+/** What an agent in a state may do with work. */
+export const STATE_RIGHTS: Readonly<Record<AgentState, Rights>> = {
+  terminal: NONE,
+  tampered: NONE,
+  inactive: { ...NONE, keep: true },
+  unlicensed: { ...NONE, keep: true },
+  quarantined: NONE,
+  draining: NONE,
+  paused: NONE,
+  isolated: ALL,
+  standby: { ...ALL, accept: false },
+  full: ALL,
+  working: ALL,
+  idle: ALL,
 };

@@ -3,7 +3,7 @@ import { type Fault, isFault } from "../fault/fault.ts";
 import type { JobClaims } from "../protocol/job.ts";
 import { LIMITS } from "../protocol/limits.ts";
 import type { Grant } from "../protocol/receipt.ts";
-import type { AgentState, BeatReply, Slot } from "../protocol/wire.ts";
+import type { AgentState, BeatAnswer, BeatRequest, Slot } from "../protocol/wire.ts";
 import { type License, licenseStanding } from "../trust/license.ts";
 import { newNonce } from "../trust/proof.ts";
 import type { TrustSet } from "../trust/trust-set.ts";
@@ -13,18 +13,23 @@ import { nextAgentState, STATE_RIGHTS } from "./agent-state.ts";
 import { boundedInterval, type PendingBeat, pendingBeat, sendBeat } from "./beat.ts";
 import type { Clock, Random, Timers } from "./clock.ts";
 import { type BeatFacts, composeBeat } from "./compose.ts";
-import { applyReply } from "./exchange.ts";
-import type { Judgement } from "./intake.ts";
+import { Dispatch } from "./dispatch.ts";
+import { type Applied, applyAnswer } from "./exchange.ts";
 import { IN_FLIGHT } from "./job-table.ts";
 import type { Journal } from "./journal.ts";
-import { LeaseBook } from "./leases.ts";
+import { tellJudgement } from "./judgement-log.ts";
+import { Lifecycle } from "./lifecycle.ts";
 import type { LogShipper } from "./log-shipper.ts";
 import { Pacer } from "./pacer.ts";
 import type { WorkerPool } from "./pool.ts";
 import type { ReceiptWriter } from "./receipts.ts";
+import { rekeyOnce } from "./rekey.ts";
 import { fetchNewerTrust } from "./renew-trust.ts";
 import type { Runner } from "./runner.ts";
+import type { SealedState } from "./sealed-state.ts";
 import type { Session } from "./session.ts";
+import { Shutdown } from "./shutdown.ts";
+import { type End, standing } from "./standing.ts";
 import type { AgentFile } from "./state-files.ts";
 
 export interface AgentDeps {
@@ -45,38 +50,41 @@ export interface AgentDeps {
   readonly decide: (
     claims: JobClaims,
   ) => { readonly ok: true; readonly grant: Grant } | { readonly ok: false; readonly why: Fault };
-  /** License and trust of a reply reach their files after the journal has them. */
-  readonly persist: (license: License, trust: TrustSet) => void;
+  readonly stateDir: string;
+  readonly state: SealedState;
+  /** Begun on what was left of an altered state: once that is whole, the agent begins anew. */
+  readonly remnant: boolean;
 }
 
-/** How long a stopping agent tries to deliver its last receipts and logs. */
-const LAST_WORDS_MS = 10_000;
-/** How long after their grace cancelled runs may take to be written down before the agent ends without them. */
-const SETTLE_MS = 10_000;
 const COMPACT_EVERY_BEATS = 60;
 
+/** The exit status, or that the agent is another one now than it began as: its next life begins in the same process. */
+export type AgentEnd = ExitStatus | "again";
+
 /**
- * The loop: facts → state → beat → reply → effects. One beat is in flight at a time; nothing of a reply is acted on
+ * The loop: facts → state → beat → answer → effects. One beat is in flight at a time; nothing of an answer is acted on
  * before the journal has it; a beat that fails is sent again with the same bytes.
  */
 export class Agent {
+  /** This life, as beats and `recover` orders name it. */
+  readonly inst: string;
   private readonly deps: AgentDeps;
-  private readonly inst: string;
   private readonly startedAt: number;
   private readonly pacer: Pacer;
-  private readonly leases: LeaseBook;
-  /** Aborted when the last words are over: ends whatever request is still under way. */
-  private readonly over = new AbortController();
-  private readonly forgets: (() => void)[] = [];
+  private readonly dispatch: Dispatch;
+  private readonly lifecycle: Lifecycle;
+  private readonly shutdown: Shutdown;
   private trust: TrustSet;
   private license: License;
   private slot: Slot;
   private intervalS: number;
   private pending: PendingBeat | null = null;
+  /** The last beat that was answered, and how. */
+  private told: { readonly request: BeatRequest; readonly standing: BeatAnswer["standing"] } | null = null;
+  /** The order that ended this agent. */
+  private end: End | null = null;
   private lastAcceptedBootMs: number;
   private offsetMs: number | null = null;
-  private draining = false;
-  private lastWordsUntil: number | null = null;
   private beats = 0;
   private lastState: AgentState | null = null;
 
@@ -91,23 +99,34 @@ export class Agent {
     this.pacer = new Pacer(clock, timers, random);
     this.intervalS = Number(journal.readMeta("interval_s") ?? LIMITS.BEAT_INTERVAL_S);
     this.slot = journal.slot() ?? { held: true, max_agents: 1 };
-    this.leases = new LeaseBook(clock, timers, (jti, attempt) => this.onLeaseEnd(jti, attempt));
+    this.dispatch = new Dispatch(deps);
+    this.lifecycle = new Lifecycle(deps);
+    const abandonWaiting = () => this.abandonWaiting();
+    this.shutdown = new Shutdown({ ...deps, abandonWaiting, news: () => this.news() });
   }
 
-  /** Settles what an earlier life left open, then beats until drained. Resolves with the exit status. */
-  async run(): Promise<ExitStatus> {
+  /** Settles what an earlier life left open, then beats until this one is over. */
+  async run(): Promise<AgentEnd> {
     try {
       await abandonJobs(this.deps, IN_FLIGHT, "restart");
+      this.obey();
+      await this.lifecycle.settle(this.license, this.trust);
       this.deps.shipper.wake();
       while (!this.finished()) {
-        if (await this.pacer.due(this.intervalS, this.lastWordsUntil)) await this.beat();
+        this.bidFarewell();
+        if (!(await this.pacer.due(this.intervalS, this.shutdown.untilBootMs))) continue;
+        if ((await this.act()) !== "again") continue;
+        await this.putAway(AbortSignal.abort()); // the next life ships what is left, under its own key
+        return "again";
       }
-      await this.lastWords();
-      return EXIT.OK;
+      await this.putAway(this.shutdown.signal);
+      this.deps.log("info", "agent.stopped", { undelivered: this.deps.journal.openReceipts().length });
+      return this.end === null ? EXIT.OK : EXIT.TERMINAL;
     } finally {
-      this.leases.clear();
+      this.dispatch.clear();
       this.deps.receipts.close();
-      for (const forget of this.forgets) forget();
+      this.lifecycle.clear();
+      this.shutdown.clear();
     }
   }
 
@@ -119,24 +138,16 @@ export class Agent {
 
   /** First call: nothing new starts, running jobs get `graceMs` to end. Second call: they are cancelled now. */
   drain(graceMs: number): void {
-    const { runner, timers, log } = this.deps;
-    if (this.draining) {
-      log("warn", "agent.cancelling", { running: runner.running });
-      this.cancelRuns(2_000);
-      return;
-    }
-    this.draining = true;
-    log("info", "agent.draining", { running: runner.running, grace_s: Math.round(graceMs / 1000) });
-    this.forgets.push(timers.after(graceMs, () => this.cancelRuns(5_000)));
-    void Promise.all([this.abandonWaiting(), runner.idle()]).then(() => this.beginLastWords());
+    this.shutdown.drain(graceMs);
   }
 
   state(): AgentState {
     const { clock, journal } = this.deps;
     return nextAgentState({
+      ...this.lifecycle.facts(this.license.claims.epoch),
       activated: true,
       license: licenseStanding(this.license.claims, this.nowS()),
-      draining: this.draining,
+      draining: this.shutdown.draining,
       silentMs: clock.bootMs() - this.lastAcceptedBootMs,
       intervalMs: boundedInterval(this.intervalS) * 1000,
       slotHeld: this.slot.held,
@@ -153,37 +164,76 @@ export class Agent {
     return this.license.claims.max_concurrent_tasks_per_agent;
   }
 
-  private async beat(): Promise<void> {
-    const { clock, session, file, log } = this.deps;
+  /** What is due: a beat, or, once an admin has picked this process for it, the change of keys in its place. */
+  private async act(): Promise<"again" | null> {
     this.pacer.sending();
+    let failed: "beat.failed" | "rekey.failed" = "beat.failed";
     try {
-      this.pending ??= this.nextBeat();
-      const sentBootMs = clock.bootMs();
-      const reply = await sendBeat(this.pending, {
-        session,
-        trust: this.trust,
-        agentId: file.agent_id,
-        url: file.url,
-        nowS: () => this.nowS(),
-        signal: this.over.signal,
-      });
-      await this.take(this.pending, reply, sentBootMs);
+      if (standing.recover(this.deps.journal, this.license.claims.epoch) !== null && this.end === null) {
+        failed = "rekey.failed";
+        if (await this.rekey()) return "again";
+      } else {
+        await this.beat();
+      }
     } catch (error) {
       if (!isFault(error)) throw error;
-      const waitMs = error.code === "WIRE_RATE_LIMITED" ? Number(error.params["seconds"]) * 1000 : 0;
-      const failures = this.pacer.failed(waitMs);
-      log("warn", "beat.failed", { code: error.code, why: error.message, failures });
-      this.noteFailure(error);
-      if (isFault(error.cause, "JWS_UNKNOWN_KEY")) await this.askForTrust();
+      await this.onFailure(failed, error);
     }
     this.tellState();
+    return this.deps.remnant && this.deps.state.findings.length === 0 ? "again" : null;
+  }
+
+  private async beat(): Promise<void> {
+    const { clock, session, file } = this.deps;
+    await this.lifecycle.look();
+    this.pending ??= this.nextBeat();
+    const sentBootMs = clock.bootMs();
+    const answer = await sendBeat(this.pending, {
+      session,
+      trust: this.trust,
+      agentId: file.agent_id,
+      url: file.url,
+      nowS: () => this.nowS(),
+      signal: this.shutdown.signal,
+    });
+    await this.take(this.pending, answer, sentBootMs);
+  }
+
+  /** Returns whether the agent has its new keys. From the first try on it does not beat: the old key may be retired. */
+  private async rekey(): Promise<boolean> {
+    const { runner, journal } = this.deps;
+    await runner.idle();
+    await this.abandonWaiting();
+    const recover = standing.recover(journal, this.license.claims.epoch);
+    if (recover === null) return false;
+    const { trust, license } = this;
+    const done = await rekeyOnce(recover, {
+      ...this.deps,
+      trust,
+      license,
+      nowS: this.nowS(),
+      signal: this.shutdown.signal,
+    });
+    if (!done) this.pacer.news(); // the order is spent: what stands now is told by a beat
+    this.pacer.succeeded();
+    return done;
+  }
+
+  private async onFailure(event: "beat.failed" | "rekey.failed", error: Fault): Promise<void> {
+    const waitMs = error.code === "WIRE_RATE_LIMITED" ? Number(error.params["seconds"]) * 1000 : 0;
+    const failures = this.pacer.failed(waitMs);
+    this.deps.log("warn", event, { code: error.code, why: error.message, failures });
+    this.noteFailure(error);
+    const unknownKey = [error, error.cause].some((why) => isFault(why, "JWS_UNKNOWN_KEY"));
+    if (unknownKey) await this.askForTrust();
   }
 
   /** The request id is on disk before the request leaves, so that an earlier life's beat is known as one. */
   private nextBeat(): PendingBeat {
-    const { journal, clock, facts, random, bootId } = this.deps;
+    const { journal, clock, facts, random, bootId, state } = this.deps;
     const rid = newNonce(random);
     journal.writeMeta("pending_rid", rid);
+    const { epoch } = this.license.claims;
     const frame = {
       chain: journal.chain() ?? this.deps.file.chain,
       inst: this.inst,
@@ -191,7 +241,9 @@ export class Agent {
       rid,
       state: this.state(),
       startedAt: this.startedAt,
-      epoch: this.license.claims.epoch,
+      seal: state.head,
+      findings: state.findings,
+      epoch,
       capacity: this.capacity(),
       nowMs: clock.wallMs(),
       offsetMs: this.offsetMs,
@@ -201,70 +253,84 @@ export class Agent {
     return made;
   }
 
-  private async take(pending: PendingBeat, reply: BeatReply, sentBootMs: number): Promise<void> {
-    const { clock, journal, receipts, log, decide, jkt } = this.deps;
+  private async take(pending: PendingBeat, answer: BeatAnswer, sentBootMs: number): Promise<void> {
+    const { clock, journal, state } = this.deps;
     const latencyMs = clock.bootMs() - sentBootMs;
     const nowMs = clock.wallMs();
-    const applied = await applyReply(pending.request, reply, {
-      journal,
-      receipts,
+    const applied = await applyAnswer(pending.request, answer, {
+      ...this.deps,
       trust: this.trust,
       license: this.license,
-      log,
-      jkt,
+      inst: this.inst,
       nowMs,
       leasesFromBootMs: pending.madeBootMs,
       latencyMs,
-      free: this.capacity() - journal.jobsIn(IN_FLIGHT).length,
+      capacity: this.capacity(),
       accepting: STATE_RIGHTS[this.state()].accept,
-      decide,
+      tampered: state.findings.length > 0,
+      resealProblem: (ctr) => state.resealProblem(ctr),
     });
-    // The reply to a later try may be the one made for the first: its time says nothing, and what is new comes with the next.
+    // The answer to a later try may be the one made for the first: its time says nothing, and what is new comes with the next.
     if (this.pacer.failing) this.pacer.news();
-    else this.offsetMs = Math.round(reply.time - nowMs + latencyMs / 2);
+    else this.offsetMs = Math.round(answer.time - nowMs + latencyMs / 2);
     this.pending = null;
+    this.told = { request: pending.request, standing: answer.standing };
     this.pacer.succeeded();
     this.lastAcceptedBootMs = clock.bootMs();
-    this.intervalS = reply.interval_s;
-    this.slot = reply.slot;
+    this.intervalS = answer.interval_s;
+    if (answer.standing === "live") this.slot = answer.slot;
     this.adopt(applied.trust, applied.license);
-    for (const lease of applied.leases) this.leases.note(lease);
-    const tell = applied.judgements.filter((judgement) => tellJudgement(log, judgement));
-    const sent = new Set(pending.request.receipts);
-    const untold = journal.openReceipts().some(({ jws }) => !sent.has(jws));
-    if (tell.length > 0 || untold) this.pacer.news();
-    log("debug", "beat.accepted", {
-      n: reply.n,
-      latency_ms: latencyMs,
-      offers: reply.jobs.length,
-      acks: reply.acks.length,
-    });
-    this.startLeased();
-    // The drain may have begun while this reply was under way; what it brought waits for nothing any more.
-    if (this.draining) await this.abandonWaiting();
+    this.tellAnswer(pending.request, answer, applied);
+    await this.carryOut(applied);
     this.beats += 1;
     if (this.beats % COMPACT_EVERY_BEATS === 0) journal.compact();
+  }
+
+  private tellAnswer(request: BeatRequest, answer: BeatAnswer, applied: Applied): void {
+    const { journal, log } = this.deps;
+    const tell = applied.judgements.filter((judgement) => tellJudgement(log, judgement));
+    const sent = new Set(request.receipts);
+    const live = answer.standing === "live";
+    const untold = live && journal.openReceipts().some(({ jws }) => !sent.has(jws));
+    if (tell.length > 0 || untold || applied.orders.lastSeq > request.orders.seq) this.pacer.news();
+    log("debug", "beat.accepted", {
+      standing: answer.standing,
+      n: live ? answer.n : null,
+      offers: live ? answer.jobs.length : 0,
+      acks: live ? answer.acks.length : 0,
+      orders: answer.orders.length,
+    });
+  }
+
+  /** The answer is in the journal: what it says happens now, and the files follow. */
+  private async carryOut({ leases, orders }: Applied): Promise<void> {
+    this.dispatch.note(leases);
+    this.lifecycle.enact(orders);
+    this.obey();
+    if (STATE_RIGHTS[this.state()].start) this.dispatch.startLeased();
+    await this.lifecycle.settle(this.license, this.trust);
+    // What made the agent take nothing may have come while this answer was under way.
+    if (!STATE_RIGHTS[this.state()].keep) await this.abandonWaiting();
+  }
+
+  private obey(): void {
+    this.end = this.lifecycle.obey(this.license.claims.epoch);
+    if (this.end !== null) this.shutdown.end(this.end);
   }
 
   /** Takes trust and license into use. The journal has them already, and goes before the files at the next start. */
   private adopt(trust: TrustSet, license: License): void {
     if (trust === this.trust && license === this.license) return;
-    const { pool, persist, log } = this.deps;
     this.trust = trust;
     this.license = license;
-    pool.resize(this.capacity());
-    try {
-      persist(license, trust);
-    } catch (error) {
-      if (!isFault(error)) throw error;
-      log("warn", "identity.unwritten", { code: error.code, why: error.message });
-    }
+    this.deps.pool.resize(this.capacity());
+    this.lifecycle.changed();
   }
 
   private async askForTrust(): Promise<void> {
     const { session, journal, log } = this.deps;
     try {
-      const ctx = { session, nowS: this.nowS(), signal: this.over.signal };
+      const ctx = { session, nowS: this.nowS(), signal: this.shutdown.signal };
       const newer = await fetchNewerTrust(this.trust, ctx);
       if (newer === null) return;
       journal.writeMeta("trust", JSON.stringify(newer.document));
@@ -276,72 +342,41 @@ export class Agent {
     }
   }
 
-  /** Starts what holds a lease. One that ran out on its way here is asked for again by the next beat. */
-  private startLeased(): void {
-    const { journal, runner, shipper, log } = this.deps;
-    if (!STATE_RIGHTS[this.state()].start) return;
-    for (const row of journal.jobsIn(["leased"])) {
-      if (!this.leases.holds(row.jti, row.attempt)) continue;
-      try {
-        runner.start(row);
-      } catch (error) {
-        if (!isFault(error)) throw error;
-        log("error", "job.unstarted", { job: row.jti, code: error.code, why: error.message });
-      }
-    }
-    if (runner.running > 0) shipper.wake();
-  }
-
-  private onLeaseEnd(jti: string, attempt: number): void {
-    const { journal, runner, log } = this.deps;
-    try {
-      const row = journal.job(jti, attempt);
-      if (!row || !IN_FLIGHT.includes(row.state)) return;
-      log("warn", "lease.ended", { job: jti, attempt, on_lost: row.claims.on_lost });
-      if (row.claims.on_lost === "requeue") runner.stop(jti, attempt, "lease_expired", 0);
-    } catch (error) {
-      if (!isFault(error)) throw error;
-      log("error", "lease.unread", { job: jti, code: error.code, why: error.message });
-      runner.stop(jti, attempt, "lease_expired", 0); // without its row nobody knows that it may run on
-    }
-  }
-
-  private cancelRuns(graceMs: number): void {
-    const { runner, timers } = this.deps;
-    runner.stopAll("host_stopping", graceMs);
-    this.forgets.push(timers.after(graceMs + SETTLE_MS, () => this.beginLastWords()));
-  }
-
   private async abandonWaiting(): Promise<void> {
-    try {
-      if ((await abandonJobs(this.deps, ["accepted", "leased"], "stopping")) > 0) this.news();
-    } catch (error) {
-      if (!isFault(error)) throw error;
-      // They stay as they are and end as interrupted when the agent starts again.
-      this.deps.log("error", "job.unsettled", { code: error.code, why: error.message });
-    }
-  }
-
-  private beginLastWords(): void {
-    if (this.lastWordsUntil !== null) return;
-    const { clock, timers } = this.deps;
-    this.lastWordsUntil = clock.bootMs() + LAST_WORDS_MS;
-    this.forgets.push(timers.after(LAST_WORDS_MS, () => this.over.abort()));
-    this.news();
+    if (await this.dispatch.abandonWaiting()) this.news();
   }
 
   private finished(): boolean {
-    if (this.lastWordsUntil === null) return false;
-    if (this.deps.clock.bootMs() >= this.lastWordsUntil) return true;
+    const { clock, journal } = this.deps;
+    const { untilBootMs } = this.shutdown;
+    if (untilBootMs === null) return false;
+    if (clock.bootMs() >= untilBootMs) return true;
+    if (this.end !== null && !this.shutdown.draining) return this.saidFarewell();
     const said = !this.pacer.wantsNews || this.pacer.failing;
-    return said && this.deps.journal.openReceipts().length === 0;
+    return said && journal.openReceipts().length === 0;
   }
 
-  private async lastWords(): Promise<void> {
-    const { shipper, pool, log, journal } = this.deps;
-    await shipper.end(this.over.signal);
-    await pool.close();
-    log("info", "agent.stopped", { undelivered: journal.openReceipts().length });
+  /** The Control Plane has been told that this agent is terminal and owes nothing; one that is held back is not heard. */
+  private saidFarewell(): boolean {
+    if (this.told === null) return false;
+    const { request, standing: heard } = this.told;
+    if (request.agent.state !== "terminal" || request.jobs.length > 0) return false;
+    return heard === "held" || (request.receipts.length === 0 && !this.owesReceipts());
+  }
+
+  /** The last beat of an ended agent closes its door, so it waits for the receipts and the logs. */
+  private bidFarewell(): void {
+    if (this.end === null || this.shutdown.untilBootMs === null) return;
+    if (!this.owesReceipts() && this.deps.journal.unsentLogs().length === 0) this.pacer.news();
+  }
+
+  private owesReceipts(): boolean {
+    return this.deps.journal.openReceipts().length > 0;
+  }
+
+  private async putAway(signal: AbortSignal): Promise<void> {
+    await this.deps.shipper.end(signal);
+    await this.deps.pool.close();
   }
 
   private noteFailure(why: Fault): void {
@@ -360,29 +395,5 @@ export class Agent {
     if (state === this.lastState) return;
     this.deps.log("info", "agent.state", { state, before: this.lastState });
     this.lastState = state;
-  }
-}
-
-/** Writes what became of an offer into the log. Returns whether the Control Plane should hear of it soon. */
-function tellJudgement(log: Log, judgement: Judgement): boolean {
-  switch (judgement.verdict) {
-    case "reject": {
-      const { code, message: why } = judgement.why;
-      log("warn", "job.rejected", { envelope: judgement.sha256, code, why });
-      return true;
-    }
-    case "refuse": {
-      const { code, message: why } = judgement.why;
-      log("warn", "job.refused", { job: judgement.claims.jti, code, why });
-      return true;
-    }
-    case "return":
-      log("info", "job.returned", { job: judgement.claims.jti });
-      return true;
-    case "accept":
-      log("info", "job.accepted", { job: judgement.claims.jti, attempt: judgement.claims.attempt });
-      return true;
-    case "known":
-      return false;
   }
 }

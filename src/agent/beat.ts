@@ -2,7 +2,13 @@ import { fault } from "../fault/fault.ts";
 import type { AgentId } from "../protocol/ids.ts";
 import { parseDocument } from "../protocol/json.ts";
 import { LIMITS } from "../protocol/limits.ts";
-import { type BeatReply, BeatReplySchema, type BeatRequest, REPLY_HEADER, ROUTES } from "../protocol/wire.ts";
+import {
+  type BeatAnswer,
+  BeatAnswerSchema,
+  type BeatRequest,
+  REPLY_HEADER,
+  ROUTES,
+} from "../protocol/wire.ts";
 import { verifyReply } from "../trust/reply.ts";
 import type { TrustSet } from "../trust/trust-set.ts";
 import type { Session } from "./session.ts";
@@ -38,7 +44,7 @@ export async function sendBeat(
     nowS: () => number;
     signal: AbortSignal;
   },
-): Promise<BeatReply> {
+): Promise<BeatAnswer> {
   const reply = await ctx.session.send({
     method: "POST",
     path: ROUTES.heartbeat,
@@ -57,7 +63,7 @@ export async function sendBeat(
     nowS: ctx.nowS(),
     url,
   });
-  const parsed = parseDocument(reply.body, BeatReplySchema);
+  const parsed = parseDocument(reply.body, BeatAnswerSchema);
   if (!parsed.ok) throw fault("WIRE_REPLY_MALFORMED", { url, why: `${parsed.path}: ${parsed.why}` });
   return parsed.value;
 }

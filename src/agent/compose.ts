@@ -3,10 +3,12 @@ import type { BeatRequest } from "../protocol/wire.ts";
 import type { JobRow } from "./job-row.ts";
 import { IN_FLIGHT } from "./job-table.ts";
 import type { ChainPosition, Journal } from "./journal.ts";
+import type { SealedState } from "./sealed-state.ts";
+import { standing } from "./standing.ts";
 import { wellFormed } from "./well-formed.ts";
 
 /** The part of a beat that describes host and program, gathered anew for each. */
-export type BeatFacts = Pick<BeatRequest, "fingerprint" | "host"> &
+export type BeatFacts = Pick<BeatRequest, "fingerprint" | "fingerprint_unknown" | "host"> &
   Pick<BeatRequest["agent"], "bundle" | "policy" | "version">;
 
 /** Who sends, from where in the chain, in which state. */
@@ -17,6 +19,8 @@ export interface BeatFrame {
   readonly rid: string;
   readonly state: BeatRequest["agent"]["state"];
   readonly startedAt: number;
+  readonly seal: SealedState["head"];
+  readonly findings: SealedState["findings"];
   readonly epoch: number;
   readonly capacity: number;
   readonly nowMs: number;
@@ -25,7 +29,7 @@ export interface BeatFrame {
 
 /** Makes the request of one heartbeat from what the journal holds and what the host says. */
 export function composeBeat(frame: BeatFrame, facts: BeatFacts, journal: Journal): BeatRequest {
-  const { fingerprint, host, ...agent } = facts;
+  const { fingerprint, fingerprint_unknown, host, ...agent } = facts;
   const jobs = journal.jobsIn([...IN_FLIGHT, "returned"]).slice(0, LIMITS.BEAT_JOBS);
   const { inst, boot, rid, chain } = frame;
   return wellFormed({
@@ -33,10 +37,10 @@ export function composeBeat(frame: BeatFrame, facts: BeatFacts, journal: Journal
     beat: { n: chain.n, nonce: chain.nonce, inst, boot, rid },
     agent: { ...agent, state: frame.state, started_at: frame.startedAt },
     fingerprint,
-    fingerprint_unknown: [],
-    seal: null,
-    integrity: [],
-    orders: { epoch: frame.epoch, seq: 0 },
+    fingerprint_unknown,
+    seal: frame.seal && { ...frame.seal, ...headOf(journal) },
+    integrity: frame.findings.slice(0, LIMITS.SEAL_FINDINGS).map(({ code, name }) => ({ code, name })),
+    orders: { epoch: frame.epoch, seq: standing.lastOrder(journal, frame.epoch) },
     capacity: { max: frame.capacity, in_flight: jobs.filter((row) => row.state !== "returned").length },
     jobs: jobs.map(beatJob),
     receipts: journal.openReceipts().map((receipt) => receipt.jws),
@@ -44,6 +48,11 @@ export function composeBeat(frame: BeatFrame, facts: BeatFacts, journal: Journal
     host,
     clock: { now: frame.nowMs, offset_ms: frame.offsetMs },
   });
+}
+
+function headOf(journal: Journal) {
+  const { seq, sha256 } = journal.receiptHead();
+  return { head_seq: seq, head: sha256 };
 }
 
 function beatJob(row: JobRow): BeatRequest["jobs"][number] {

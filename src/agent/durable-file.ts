@@ -51,6 +51,27 @@ function removeLeftover(path: string): void {
   }
 }
 
+/** Renames within one file system so that it survives a power cut; whatever was there is replaced. */
+export function renameDurably(from: string, to: string): void {
+  try {
+    renameSync(from, to);
+    syncDirectory(dirname(to));
+    if (dirname(from) !== dirname(to)) syncDirectory(dirname(from));
+  } catch (error) {
+    throw writeFault(to, error);
+  }
+}
+
+/** Removes a file so that it stays removed after a power cut; one that is not there is no failure. */
+export function removeDurably(path: string): void {
+  try {
+    rmSync(path, { force: true });
+    syncDirectory(dirname(path));
+  } catch (error) {
+    throw writeFault(path, error);
+  }
+}
+
 /** Makes what was renamed, created or removed in a directory survive a power cut. */
 export function syncDirectory(path: string): void {
   const fd = openSync(path, constants.O_RDONLY | constants.O_DIRECTORY);
@@ -151,7 +172,8 @@ function writeAll(fd: number, bytes: Uint8Array): void {
   while (written < bytes.length) written += writeSync(fd, bytes, written);
 }
 
-function readAll(fd: number, size: number): Uint8Array {
+/** At most `size` bytes of an open file, from where it stands. */
+export function readAll(fd: number, size: number): Uint8Array {
   const bytes = new Uint8Array(size);
   let read = 0;
   while (read < size) {

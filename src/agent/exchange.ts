@@ -1,19 +1,22 @@
-import { type Fault, isFault } from "../fault/fault.ts";
+import { type Fault, fault, isFault } from "../fault/fault.ts";
 import type { JobClaims } from "../protocol/job.ts";
+import type { OrderType } from "../protocol/order.ts";
 import type { Grant } from "../protocol/receipt.ts";
-import type { BeatReply, BeatRequest } from "../protocol/wire.ts";
+import type { BeatAnswer, BeatReply, BeatRequest, HeldReply } from "../protocol/wire.ts";
 import { type License, openLicense } from "../trust/license.ts";
 import type { ReplayWindow } from "../trust/replay-window.ts";
 import { renewTrust, type TrustSet } from "../trust/trust-set.ts";
 import type { Log } from "./agent-log.ts";
 import { type Judgement, judgeOffers, type LeaseChange, leaseChanges } from "./intake.ts";
 import type { JobRow } from "./job-row.ts";
-import { transition } from "./job-table.ts";
+import { IN_FLIGHT, transition } from "./job-table.ts";
 import type { Journal } from "./journal.ts";
+import { judgeOrders, type OrderPlan, orderEndings, storeOrders } from "./orders.ts";
 import { type Ending, type ReceiptWriter, type SignedEnding, storeEnding } from "./receipts.ts";
+import { standing } from "./standing.ts";
 import { abandoned, refusedBy } from "./verdict.ts";
 
-/** What applying a reply needs and may not change. */
+/** What applying an answer needs and may not change. */
 export interface ExchangeContext {
   readonly journal: Journal;
   readonly receipts: ReceiptWriter;
@@ -21,13 +24,16 @@ export interface ExchangeContext {
   readonly license: License;
   readonly log: Log;
   readonly jkt: string;
+  readonly inst: string;
   readonly nowMs: number;
   /** Boot-clock time from which the reply's leases count. */
   readonly leasesFromBootMs: number;
   readonly latencyMs: number;
-  /** Places still free, 0 when the agent's state lets it accept nothing. */
-  readonly free: number;
+  readonly capacity: number;
+  /** Whether the agent's state, before the answer, lets it accept anything. */
   readonly accepting: boolean;
+  readonly tampered: boolean;
+  readonly resealProblem: (ctr: number) => string | null;
   readonly decide: (
     claims: JobClaims,
   ) => { readonly ok: true; readonly grant: Grant } | { readonly ok: false; readonly why: Fault };
@@ -39,26 +45,35 @@ export interface Applied {
   readonly license: License;
   readonly leases: readonly LeaseChange[];
   readonly judgements: readonly Judgement[];
+  readonly orders: OrderPlan;
 }
 
 /**
- * Takes a verified reply: judges first, then writes next nonce, license, trust, acknowledgements, leases and offers in
- * one transaction. When it throws, nothing of the reply has taken effect and the same beat is sent again.
+ * Takes a verified answer: judges first, then writes all of it in one transaction. When it throws, nothing of it has
+ * taken effect and the same beat is sent again.
  */
-export async function applyReply(
+export const applyAnswer = (
   request: BeatRequest,
-  reply: BeatReply,
+  answer: BeatAnswer,
   ctx: ExchangeContext,
-): Promise<Applied> {
+): Promise<Applied> =>
+  answer.standing === "live" ? applyReply(request, answer, ctx) : applyHeld(request, answer, ctx);
+
+/** Next nonce, license, trust, acknowledgements, orders, leases and offers. */
+async function applyReply(request: BeatRequest, reply: BeatReply, ctx: ExchangeContext): Promise<Applied> {
+  const { journal } = ctx;
   const trust = await newerTrust(reply, ctx);
   const license = await newerLicense(reply, trust, ctx);
-  const offers = await judgeOffers(ctx.accepting ? reply.jobs : [], {
+  const { epoch } = license.claims;
+  const orders = await ordersOf(reply, { ...ctx, trust, license });
+  const offers = await judgeOffers(reply.jobs, {
+    accepting: ctx.accepting && !orders.taken.some(({ claims }) => BARRING.has(claims.order.type)),
     trust,
     license: license.claims,
-    window: ctx.journal.window(),
+    window: journal.window(epoch),
     nowS: Math.floor(ctx.nowMs / 1000),
-    free: ctx.free,
-    acceptedBefore: (jti, attempt) => (ctx.journal.job(jti, attempt)?.state ?? "returned") !== "returned",
+    free: ctx.capacity - journal.jobsIn(IN_FLIGHT).length,
+    acceptedBefore: (jti, attempt) => (journal.job(jti, attempt)?.state ?? "returned") !== "returned",
     decide: ctx.decide,
   });
   const leases = leaseChanges(
@@ -66,20 +81,61 @@ export async function applyReply(
     reply.leases,
     ctx.leasesFromBootMs,
   );
-  const endings = () => [...ungranted(leases, ctx.journal), ...refusals(offers.judgements, ctx.nowMs)];
+  const endings = () => {
+    const ordered = orderEndings(orders, journal);
+    const lost = ungranted(leases, journal).filter(
+      ({ job }) => !ordered.some((one) => sameTry(one.job, job)),
+    );
+    return [...ordered, ...lost, ...refusals(offers.judgements, ctx.nowMs)];
+  };
   await ctx.receipts.write(endings, (signed) =>
-    ctx.journal.atomically(() => {
+    journal.atomically(() => {
       storeFrame(request, reply, ctx);
-      if (license !== ctx.license) ctx.journal.writeMeta("license", license.text);
-      if (trust !== ctx.trust) ctx.journal.writeMeta("trust", JSON.stringify(trust.document));
-      storeLeases(leases, signed, ctx.journal);
-      storeOffers(offers, signed, ctx);
+      if (license !== ctx.license) journal.writeMeta("license", license.text);
+      if (trust !== ctx.trust) journal.writeMeta("trust", JSON.stringify(trust.document));
+      storeOrders(orders, journal, epoch, ctx.nowMs);
+      storeOrdered(orders, signed, journal);
+      storeLeases(leases, signed, journal);
+      storeOffers(offers, signed, { ...ctx, license });
     }),
   );
-  return { trust, license, leases, judgements: offers.judgements };
+  return { trust, license, leases, judgements: offers.judgements, orders };
 }
 
-async function newerTrust(reply: BeatReply, ctx: ExchangeContext): Promise<TrustSet> {
+/** Orders that void the offers of the very reply that brings them. */
+const BARRING: ReadonlySet<OrderType> = new Set(["quarantine", "terminal", "drain", "stop"]);
+
+/** Orders and trust, nothing else: no chain, no jobs, no leases. */
+async function applyHeld(request: BeatRequest, reply: HeldReply, ctx: ExchangeContext): Promise<Applied> {
+  const { journal, license } = ctx;
+  const trust = await newerTrust(reply, ctx);
+  const orders = await ordersOf(reply, { ...ctx, trust });
+  await ctx.receipts.write(
+    () => orderEndings(orders, journal),
+    (signed) =>
+      journal.atomically(() => {
+        storeBeat(request, reply, ctx);
+        if (trust !== ctx.trust) journal.writeMeta("trust", JSON.stringify(trust.document));
+        storeOrders(orders, journal, license.claims.epoch, ctx.nowMs);
+        storeOrdered(orders, signed, journal);
+      }),
+  );
+  return { trust, license, leases: [], judgements: [], orders };
+}
+
+const ordersOf = ({ orders }: Pick<BeatAnswer, "orders">, ctx: ExchangeContext): Promise<OrderPlan> => {
+  const { epoch } = ctx.license.claims;
+  return judgeOrders(orders, {
+    ...ctx,
+    license: ctx.license.claims,
+    nowS: Math.floor(ctx.nowMs / 1000),
+    lastSeq: standing.lastOrder(ctx.journal, epoch),
+    quarantined: standing.quarantine(ctx.journal, epoch) !== null,
+    ended: standing.end(ctx.journal) !== null,
+  });
+};
+
+async function newerTrust(reply: Pick<BeatAnswer, "trust">, ctx: ExchangeContext): Promise<TrustSet> {
   if (!reply.trust) return ctx.trust;
   try {
     return await renewTrust(ctx.trust, reply.trust, Math.floor(ctx.nowMs / 1000));
@@ -93,7 +149,15 @@ async function newerTrust(reply: BeatReply, ctx: ExchangeContext): Promise<Trust
 async function newerLicense(reply: BeatReply, trust: TrustSet, ctx: ExchangeContext): Promise<License> {
   if (reply.license === undefined) return ctx.license;
   try {
-    return await openLicense(reply.license, trust, { jkt: ctx.jkt, agentId: ctx.license.claims.sub });
+    const license = await openLicense(reply.license, trust, {
+      jkt: ctx.jkt,
+      agentId: ctx.license.claims.sub,
+    });
+    const { epoch } = ctx.license.claims;
+    if (license.claims.epoch >= epoch) return license;
+    throw fault("LICENSE_INVALID", {
+      why: `it is of epoch ${license.claims.epoch} and this one of ${epoch}`,
+    });
   } catch (error) {
     if (!isFault(error)) throw error;
     ctx.log("error", "license.refused", { code: error.code, why: error.message }); // the one in force stays in force
@@ -128,21 +192,38 @@ const refusedJob = (claims: JobClaims, sha256: string, nowMs: number) => ({
   startedAt: null,
 });
 
-function storeFrame(
-  request: BeatRequest,
-  reply: BeatReply,
-  { journal, nowMs, latencyMs }: ExchangeContext,
-): void {
+function storeFrame(request: BeatRequest, reply: BeatReply, ctx: ExchangeContext): void {
+  const { journal, nowMs } = ctx;
+  storeBeat(request, reply, ctx);
   journal.setChain({ n: reply.n, nonce: reply.next });
   journal.writeMeta("slot", JSON.stringify(reply.slot));
-  journal.writeMeta("interval_s", String(reply.interval_s));
-  const { state } = request.agent;
-  journal.writeMeta("last_beat", JSON.stringify({ at: nowMs, latency_ms: latencyMs, state }));
+  if (reply.retell_after !== undefined) journal.retellAfter(reply.retell_after);
   for (const sha256 of reply.acks) journal.acknowledge(sha256, nowMs);
   journal.forgetTold({
     rejected: request.rejected.map((row) => row.envelope_sha256),
     returned: request.jobs.filter((job) => job.state === "returned"),
   });
+}
+
+function storeBeat(
+  { agent: { state } }: BeatRequest,
+  answer: BeatAnswer,
+  { journal, nowMs, latencyMs }: ExchangeContext,
+): void {
+  journal.writeMeta("interval_s", String(answer.interval_s));
+  const { standing: told } = answer;
+  journal.writeDocument("last_beat", { at: nowMs, latency_ms: latencyMs, state, standing: told });
+}
+
+/** Ends what an order ended before its start. */
+function storeOrdered(orders: OrderPlan, signed: readonly SignedEnding[], journal: Journal): void {
+  for (const { job } of orderEndings(orders, journal)) {
+    const ending = endingOf(job, signed);
+    const row = journal.job(job.jti, job.attempt);
+    if (!ending || !row) continue;
+    journal.advance(row, "abandon");
+    storeEnding(journal, ending);
+  }
 }
 
 function storeLeases(
@@ -162,9 +243,9 @@ function storeLeases(
 function storeOffers(
   offers: { readonly judgements: readonly Judgement[]; readonly window: ReplayWindow },
   signed: readonly SignedEnding[],
-  { journal, nowMs }: ExchangeContext,
+  { journal, nowMs, license }: ExchangeContext,
 ): void {
-  journal.setWindow(offers.window);
+  journal.setWindow(offers.window, license.claims.epoch);
   for (const judgement of offers.judgements) {
     switch (judgement.verdict) {
       case "accept":
@@ -190,5 +271,7 @@ function storeOffers(
   }
 }
 
-const endingOf = (job: Pick<JobRow, "jti" | "attempt">, signed: readonly SignedEnding[]) =>
-  signed.find((ending) => ending.job.jti === job.jti && ending.job.attempt === job.attempt);
+type Try = Pick<JobRow, "jti" | "attempt">;
+const sameTry = (one: Try, other: Try) => one.jti === other.jti && one.attempt === other.attempt;
+const endingOf = (job: Try, signed: readonly SignedEnding[]) =>
+  signed.find((ending) => sameTry(ending.job, job));

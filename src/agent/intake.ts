@@ -22,6 +22,8 @@ export type Judgement =
   | { readonly verdict: "reject"; readonly sha256: string; readonly why: Fault };
 
 export interface IntakeContext {
+  /** Whether the agent's state lets it take anything: asked before an envelope is even opened. */
+  readonly accepting: boolean;
   readonly trust: TrustSet;
   readonly license: LicenseClaims;
   readonly window: ReplayWindow;
@@ -36,8 +38,9 @@ export interface IntakeContext {
 }
 
 /**
- * Judges the offers of a reply, one after the other, each against the window the one before left. Nothing is written:
- * the caller stores window and judgements in the transaction of the reply.
+ * Judges the offers of a reply, lifecycle first, then one after the other, each against the window the one before left.
+ * Nothing is written: the caller stores window and judgements in the transaction of the reply. What an agent that takes
+ * nothing is offered is not looked at, and offered again.
  */
 export async function judgeOffers(
   envelopes: readonly string[],
@@ -47,6 +50,7 @@ export async function judgeOffers(
   const taken = new Set<string>();
   let window = ctx.window;
   let free = ctx.free;
+  if (!ctx.accepting) return { judgements, window };
   for (const envelope of envelopes) {
     const result = await verifyJob(envelope, {
       ...ctx,

@@ -1,8 +1,29 @@
-import type { Database } from "bun:sqlite";
-import { fault } from "../fault/fault.ts";
+import { type Database, SQLiteError } from "bun:sqlite";
+import { fault, reasonOf } from "../fault/fault.ts";
 
 /** Number of the journal's format; read with the two before it once they exist. */
 const JOURNAL_FORMAT = 1;
+
+/** Free-standing values of the journal, each written in the transaction of what it belongs to. */
+export type MetaKey =
+  | "chain"
+  | "pending_rid"
+  | "window"
+  | "slot"
+  | "interval_s"
+  | "last_beat"
+  | "last_failure"
+  | "receipt_head"
+  | "receipt_base"
+  | "license"
+  | "trust"
+  | "orders"
+  | "hold"
+  | "quarantine"
+  | "terminal"
+  | "recover"
+  | "rekeyed"
+  | "reseal";
 
 const TABLES = [
   "CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT, WITHOUT ROWID",
@@ -63,4 +84,12 @@ function formatOf(db: Database, path: string): number {
   const found = Number(row?.user_version ?? 0);
   if (found > JOURNAL_FORMAT) throw fault("STATE_FORMAT_NEWER", { path, found, known: JOURNAL_FORMAT });
   return found;
+}
+
+/** What SQLite complains of as a fault; whatever else was thrown is not the disk's doing and stays what it is. */
+export function journalFault(path: string, error: unknown): unknown {
+  if (!(error instanceof SQLiteError)) return error;
+  if (error.code === "SQLITE_FULL" || /ENOSPC/.test(error.message))
+    return fault("STATE_DISK_FULL", { path }, error);
+  return fault("JOURNAL_UNUSABLE", { path, why: reasonOf(error) }, error);
 }

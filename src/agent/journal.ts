@@ -1,8 +1,8 @@
-import { Database, SQLiteError } from "bun:sqlite";
+import { Database } from "bun:sqlite";
 import * as v from "valibot";
-import { fault, invariant, reasonOf } from "../fault/fault.ts";
+import { fault, invariant } from "../fault/fault.ts";
 import { encodeBase64url } from "../protocol/base64url.ts";
-import type { Sha256 } from "../protocol/ids.ts";
+import { type Sha256, Sha256Schema } from "../protocol/ids.ts";
 import type { JobClaims } from "../protocol/job.ts";
 import { parseDocument } from "../protocol/json.ts";
 import { LIMITS } from "../protocol/limits.ts";
@@ -14,7 +14,7 @@ import { EMPTY_WINDOW, type ReplayWindow } from "../trust/replay-window.ts";
 import { makePrivateFile } from "./durable-file.ts";
 import { type JobRow, jobRowOf, type RawRow } from "./job-row.ts";
 import { type JobEvent, type JobState, step } from "./job-table.ts";
-import { checkJournal, prepareJournal } from "./journal-schema.ts";
+import { checkJournal, journalFault, type MetaKey, prepareJournal } from "./journal-schema.ts";
 
 /** A receipt that waits for its acknowledgement. */
 export interface OpenReceipt {
@@ -39,20 +39,13 @@ export interface ChainPosition {
   readonly nonce: string;
 }
 
-/** Free-standing values of the journal, each written in the transaction of what it belongs to. */
-export type MetaKey =
-  | "chain"
-  | "pending_rid"
-  | "window"
-  | "slot"
-  | "interval_s"
-  | "last_beat"
-  | "last_failure"
-  | "receipt_head"
-  | "license"
-  | "trust";
-
 const KEPT_ATTEMPTS = 1000;
+const WindowSchema = v.strictObject({
+  /** The first format had none: it knew only the first epoch. */
+  epoch: v.optional(v.number(), 1),
+  highest: v.number(),
+  bits: v.string(),
+});
 
 /**
  * What the agent knows for certain, in one SQLite file: WAL with full sync, so a committed line survives a power cut.
@@ -87,6 +80,10 @@ export class Journal {
     this.db.close();
   }
 
+  [Symbol.dispose](): void {
+    this.close();
+  }
+
   /** Runs `fn` in one transaction: all of its writes or none. A disk fault leaves the journal as it was. */
   atomically<T>(fn: () => T): T {
     try {
@@ -107,40 +104,48 @@ export class Journal {
     ]);
   }
 
+  clearMeta(...keys: readonly MetaKey[]): void {
+    for (const key of keys) this.write("DELETE FROM meta WHERE key = ?", [key]);
+  }
+
+  /** A value that is kept as JSON; null when there is none. */
+  readDocument<S extends v.GenericSchema>(key: MetaKey, schema: S): v.InferOutput<S> | null {
+    const text = this.readMeta(key);
+    return text === null ? null : this.parsed(text, schema);
+  }
+
+  writeDocument(key: MetaKey, value: object): void {
+    this.writeMeta(key, JSON.stringify(value));
+  }
+
   /** The slot as the last reply told it; null before the first. */
   slot(): Slot | null {
-    const text = this.readMeta("slot");
-    return text === null ? null : this.parsed(text, SlotSchema);
+    return this.readDocument("slot", SlotSchema);
   }
 
   chain(): ChainPosition | null {
-    const text = this.readMeta("chain");
-    return text === null ? null : this.parsed(text, v.strictObject({ n: v.number(), nonce: v.string() }));
+    return this.readDocument("chain", v.strictObject({ n: v.number(), nonce: v.string() }));
   }
 
   setChain(position: ChainPosition): void {
     this.writeMeta("chain", JSON.stringify({ n: position.n, nonce: position.nonce }));
   }
 
-  window(): ReplayWindow {
-    const text = this.readMeta("window");
-    if (text === null) return EMPTY_WINDOW;
-    const { highest, bits } = this.parsed(text, v.strictObject({ highest: v.number(), bits: v.string() }));
-    return { highest, bits: new Uint8Array(Buffer.from(bits, "base64url")) };
+  /** The offers seen within `epoch`: one of another epoch says nothing about this one's numbers. */
+  window(epoch: number): ReplayWindow {
+    const kept = this.readDocument("window", WindowSchema);
+    if (kept === null || kept.epoch !== epoch) return EMPTY_WINDOW;
+    return { highest: kept.highest, bits: new Uint8Array(Buffer.from(kept.bits, "base64url")) };
   }
 
-  setWindow(window: ReplayWindow): void {
-    this.writeMeta("window", JSON.stringify({ highest: window.highest, bits: encodeBase64url(window.bits) }));
+  setWindow({ highest, bits }: ReplayWindow, epoch: number): void {
+    this.writeDocument("window", { epoch, highest, bits: encodeBase64url(bits) });
   }
 
   /** Number and SHA-256 of the newest receipt: what the next one builds on. */
   receiptHead(): { seq: number; sha256: Sha256 } {
-    const text = this.readMeta("receipt_head");
-    if (text === null) return { seq: 0, sha256: FIRST_PREV_SHA256 };
-    return this.parsed(text, v.strictObject({ seq: v.number(), sha256: v.string() })) as {
-      seq: number;
-      sha256: Sha256;
-    };
+    const head = this.readDocument("receipt_head", v.strictObject({ seq: v.number(), sha256: Sha256Schema }));
+    return head ?? { seq: 0, sha256: FIRST_PREV_SHA256 };
   }
 
   job(jti: string, attempt: number): JobRow | null {
@@ -238,7 +243,7 @@ export class Journal {
     this.write("UPDATE jobs SET log_sent = ? WHERE jti = ? AND attempt = ?", [bytes, jti, attempt]);
   }
 
-  /** Ends an attempt with its receipt, in one transaction (the caller moved the state along). */
+  /** Ends an attempt with its receipt, in one transaction (the caller moved the state along). Its sealed secrets go. */
   finish(
     row: Pick<JobRow, "jti" | "attempt">,
     end: { outcome: Outcome; reason: string; atMs: number; logSize: number | null },
@@ -249,7 +254,8 @@ export class Journal {
       "receipts are written in the order of their numbers",
     );
     this.write(
-      "UPDATE jobs SET outcome = ?, reason = ?, finished_at = ?, log_size = ? WHERE jti = ? AND attempt = ?",
+      `UPDATE jobs SET outcome = ?, reason = ?, finished_at = ?, log_size = ?, claims = json_remove(claims, '$.secrets')
+       WHERE jti = ? AND attempt = ?`,
       [end.outcome, end.reason, end.atMs, end.logSize, row.jti, row.attempt],
     );
     this.write("INSERT INTO receipts (seq, sha256, jws, jti, attempt) VALUES (?, ?, ?, ?, ?)", [
@@ -260,6 +266,18 @@ export class Journal {
       row.attempt,
     ]);
     this.writeMeta("receipt_head", JSON.stringify({ seq: receipt.seq, sha256: receipt.sha256 }));
+  }
+
+  /** The chain goes on from `head` when that is further than this journal's own: it was brought back from a copy. */
+  continueReceipts(head: { seq: number; sha256: Sha256 }): void {
+    if (head.seq <= this.receiptHead().seq) return;
+    this.writeDocument("receipt_head", head);
+    this.writeDocument("receipt_base", head);
+  }
+
+  /** A receipt by its number; null when it is not kept here. */
+  receiptAt(seq: number): OpenReceipt | null {
+    return this.read<OpenReceipt>("SELECT seq, sha256, jws FROM receipts WHERE seq = ?", [seq])[0] ?? null;
   }
 
   /** Receipts not yet acknowledged, oldest first, as many as fit one beat. */
@@ -286,6 +304,11 @@ export class Journal {
   /** Takes back the acknowledgement of an attempt's receipt, so that the next beat carries it again. */
   tellAgain(jti: string, attempt: number): void {
     this.write("UPDATE receipts SET acked_at = NULL WHERE jti = ? AND attempt = ?", [jti, attempt]);
+  }
+
+  /** The same for every receipt with a higher number: the server lost what it had acknowledged. */
+  retellAfter(seq: number): void {
+    this.write("UPDATE receipts SET acked_at = NULL WHERE seq > ?", [seq]);
   }
 
   rejected(): { envelope_sha256: Sha256; code: string }[] {
@@ -349,12 +372,4 @@ export class Journal {
       throw fault("JOURNAL_UNUSABLE", { path: this.path, why: `${result.path}: ${result.why}` });
     return result.value;
   }
-}
-
-/** What SQLite complains of as a fault; whatever else was thrown is not the disk's doing and stays what it is. */
-function journalFault(path: string, error: unknown): unknown {
-  if (!(error instanceof SQLiteError)) return error;
-  if (error.code === "SQLITE_FULL" || /ENOSPC/.test(error.message))
-    return fault("STATE_DISK_FULL", { path }, error);
-  return fault("JOURNAL_UNUSABLE", { path, why: reasonOf(error) }, error);
 }

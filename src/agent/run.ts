@@ -1,36 +1,27 @@
-import { readdirSync } from "node:fs";
+import { existsSync, readdirSync } from "node:fs";
 import { join } from "node:path";
 import type { ExitStatus } from "../fault/exit.ts";
 import { fault } from "../fault/fault.ts";
 import { bootId, bootMs, disk, hostName, loadAverage, memory } from "../host/facts.ts";
-import { makeFingerprint } from "../host/fingerprint.ts";
 import { readIdentityFacts } from "../host/identity-facts.ts";
 import { isRunnableKind, type JobClaims } from "../protocol/job.ts";
 import { LIMITS } from "../protocol/limits.ts";
 import { type HostCapabilities, probeHost } from "../sandbox/probe.ts";
 import { removeTree } from "../sandbox/remove-tree.ts";
 import { decide } from "../scope/decide.ts";
-import type { TrustSet } from "../trust/trust-set.ts";
-import { Agent } from "./agent.ts";
-import { AgentLog, type Log, type LogEvent } from "./agent-log.ts";
-import { blobFetcher } from "./blobs.ts";
+import { AgentLog, type Log, type LogEvent, type LogFields } from "./agent-log.ts";
+import { refuseEnded } from "./boot.ts";
 import { type Clock, systemRandom, systemTimers } from "./clock.ts";
-import type { BeatFacts } from "./compose.ts";
 import type { Directories } from "./directories.ts";
 import { checkPrivateDirectory, ensurePrivateDirectory } from "./durable-file.ts";
-import { type Identity, loadIdentity } from "./identity.ts";
 import { noPolicy } from "./intake.ts";
 import { Journal } from "./journal.ts";
+import { type Host, liveOn, Reins } from "./life.ts";
 import { takeLock } from "./lock.ts";
-import { LogShipper } from "./log-shipper.ts";
 import { type LoadedPolicy, loadPolicy } from "./policy-file.ts";
 import { PiscinaPool } from "./pool.ts";
-import { ReceiptWriter } from "./receipts.ts";
-import { Runner } from "./runner.ts";
-import { openSession, type Session } from "./session.ts";
 import * as state from "./state-files.ts";
 import { httpTransport, openHttpStream } from "./transport.ts";
-import { listenForWake } from "./wake.ts";
 
 export interface RunOptions {
   readonly dirs: Directories;
@@ -46,173 +37,103 @@ const INSTALLED_PROGRAMS = "/opt/agentina";
 const clock: Clock = { wallMs: Date.now, bootMs };
 
 /**
- * The agent for the life of the process: lock, journal, identity, policy, probes, then the loop until drained.
- * SIGTERM and SIGINT drain, a second one cancels; SIGUSR2 means "beat now". Throws the fault that stops a start.
+ * The agent for the life of the process: lock, terminal order, journal, identity and seal, fingerprint, then policy and
+ * probes, then the loop until drained. SIGTERM and SIGINT drain, a second one cancels; SIGUSR2 means "beat now". Throws
+ * the fault that stops a start.
  */
-export async function runAgent({ dirs, version, bundle, echo }: RunOptions): Promise<ExitStatus> {
+export async function runAgent(options: RunOptions): Promise<ExitStatus> {
+  const { dirs, version, echo } = options;
   checkPrivateDirectory(dirs.stateDir);
   const paths = state.statePaths(dirs.stateDir);
-  if (state.readAgentFile(dirs.stateDir) === null) throw fault("STATE_INACTIVE", { path: dirs.stateDir });
+  // A seal without agent.json is an agent that lost a file, and stays to say so.
+  if (!existsSync(paths.agent) && !existsSync(paths.seal)) {
+    throw fault("STATE_INACTIVE", { path: dirs.stateDir });
+  }
   ensurePrivateDirectory(paths.work);
   using _lock = takeLock(paths.lock, dirs.stateDir);
+  await refuseEnded(dirs.stateDir);
   const agentLog = new AgentLog(dirs.logDir, clock.wallMs, echo);
   const log = agentLog.write;
   const journal = Journal.open(paths.journal);
+  const reins = new Reins();
+  const letGo = onSignals(reins);
   try {
-    const identity = await loadIdentity(dirs.stateDir, journal, Math.floor(clock.wallMs() / 1000));
-    const policy = loadPolicy(dirs, process.getuid?.() ?? 0);
-    const capabilities = await probeHost();
-    await sweepWork(paths.work);
-    tellStart(log, { version, bundle, identity, policy, capabilities, dirs });
-    const facts = beatFacts({ dirs, version, bundle, identity, policy, capabilities });
-    return await live({ dirs, identity, journal, log, facts, policy, capabilities, version });
+    return await liveOn({
+      ...{ stateDir: dirs.stateDir, logDir: dirs.logDir, version, bootId: bootId(), journal, log, reins },
+      ...{ clock, timers: systemTimers, random: systemRandom },
+      ...{ transport: httpTransport, openStream: openHttpStream },
+      identityFacts: readIdentityFacts,
+      makePool: (threads) =>
+        new PiscinaPool(threads, (error) => log("error", "pool.error", { why: String(error) })),
+      lookAround: () => lookAround(options, log),
+    });
   } finally {
+    letGo();
     journal.close();
     agentLog.close();
   }
 }
 
-interface Life {
-  readonly dirs: Directories;
-  readonly identity: Identity;
-  readonly journal: Journal;
-  readonly log: Log;
-  readonly facts: () => BeatFacts;
-  readonly policy: LoadedPolicy | null;
-  readonly capabilities: HostCapabilities;
-  readonly version: string;
-}
-
-async function live(life: Life): Promise<ExitStatus> {
-  const { dirs, identity, journal, log, policy } = life;
-  const session = sessionOf(dirs.stateDir, identity);
-  const frame = {
-    agentId: identity.file.agent_id,
-    hostname: hostName(),
-    version: life.version,
-    policy: policy && { sha256: policy.sha256, owner: policy.owner },
-  };
-  const receipts = new ReceiptWriter(journal, identity.keys.identity, () => frame, clock.wallMs);
-  const cap = identity.license.claims.max_concurrent_tasks_per_agent;
-  const pool = new PiscinaPool(cap, (error) => log("error", "pool.error", { why: String(error) }));
-  const news = () => agent.news();
-  const runner = runnerOf(life, { session, receipts, pool, news });
-  const logPath = (jti: string, attempt: number) => runner.logPath(jti, attempt);
-  const shipper = new LogShipper({ journal, session, clock, timers: systemTimers, log, logPath });
-  const agent = new Agent(
-    {
-      file: identity.file,
-      jkt: identity.keys.identity.kid,
-      journal,
-      session,
-      receipts,
-      runner,
-      shipper,
-      pool,
-      clock,
-      timers: systemTimers,
-      random: systemRandom,
-      log,
-      bootId: bootId(),
-      facts: life.facts,
-      decide: decider(life),
-      persist: (license, trust) => persist(dirs.stateDir, license.text, trust),
-    },
-    identity.trust,
-    identity.license,
-  );
-  return await withSignalsAndWake(agent, { session, url: identity.file.url, log });
-}
-
-async function withSignalsAndWake(
-  agent: Agent,
-  ctx: { session: Session; url: string; log: Log },
-): Promise<ExitStatus> {
-  const drain = () => agent.drain(LIMITS.STOP_GRACE_S * 1000);
-  const beatNow = () => agent.news();
+function onSignals(reins: Reins): () => void {
+  const drain = () => reins.drain(LIMITS.STOP_GRACE_S * 1000);
+  const beatNow = () => reins.news();
   process.on("SIGTERM", drain);
   process.on("SIGINT", drain);
   process.on("SIGUSR2", beatNow);
-  const ended = new AbortController();
-  const wake = listenForWake(
-    {
-      ...ctx,
-      openStream: openHttpStream,
-      timers: systemTimers,
-      random01: Math.random,
-      onWake: beatNow,
-    },
-    ended.signal,
-  );
-  try {
-    return await agent.run();
-  } finally {
-    ended.abort();
-    await wake;
+  return () => {
     process.off("SIGTERM", drain);
     process.off("SIGINT", drain);
     process.off("SIGUSR2", beatNow);
-  }
+  };
 }
 
-const sessionOf = (stateDir: string, { file, keys }: Identity): Session =>
-  openSession({
-    url: file.url,
-    agentId: file.agent_id,
-    identity: keys.identity,
-    transport: httpTransport,
-    clock,
-    random: systemRandom,
-    loadBearer: () => state.readBearerFile(stateDir),
-    saveBearer: (bearer) => state.writeBearerFile(stateDir, bearer),
-  });
-
-function runnerOf(
-  { dirs, journal, log, capabilities, identity }: Life,
-  parts: { session: Session; receipts: ReceiptWriter; pool: PiscinaPool; news: () => void },
-): Runner {
-  return new Runner({
-    journal,
-    receipts: parts.receipts,
-    pool: parts.pool,
-    clock,
-    timers: systemTimers,
-    log,
-    workDir: state.statePaths(dirs.stateDir).work,
-    logDir: dirs.logDir,
+async function lookAround(options: RunOptions, log: Log): Promise<Host> {
+  const { dirs, version, bundle } = options;
+  const policy = loadPolicy(dirs, process.getuid?.() ?? 0);
+  const capabilities = await probeHost();
+  await sweepWork(state.statePaths(dirs.stateDir).work);
+  const seen = { dirs, version, bundle, policy, capabilities };
+  tellLacks(log, seen);
+  return {
+    hostname: hostName(),
+    policy: policy && { sha256: policy.sha256, owner: policy.owner },
     // A host without bwrap advertises no kind and refuses every job, so the empty path is never used.
     tools: { bwrapPath: capabilities.bwrapPath ?? "", gitPath: capabilities.gitPath },
-    fetchBlob: blobFetcher(parts.session, identity.file.url, openHttpStream),
-    news: parts.news,
-  });
+    decide: decider(seen),
+    told: told(seen),
+    facts: beatFacts(seen),
+  };
+}
+
+interface Seen {
+  readonly dirs: Directories;
+  readonly version: string;
+  readonly bundle: "verified" | "development";
+  readonly policy: LoadedPolicy | null;
+  readonly capabilities: HostCapabilities;
 }
 
 /** Policy, scope and host asked in one: the operator's policy first, then what this host can hold a job to. */
-function decider({ policy, capabilities, dirs }: Life) {
+function decider({ policy, capabilities, dirs }: Seen): Host["decide"] {
   const forbidden = [dirs.stateDir, dirs.logDir, dirs.configDir, INSTALLED_PROGRAMS];
   return (claims: JobClaims) => {
     if (policy === null) return { ok: false as const, why: noPolicy(dirs.policyPath) };
     if (!isRunnableKind(claims.kind))
       return { ok: false as const, why: fault("JOB_KIND_UNKNOWN", { kind: claims.kind }) };
-    const problem = capabilities.problems[0];
-    if (problem) return { ok: false as const, why: problem };
     const decision = decide(claims, policy.policy, { limits: capabilities.limits, forbidden });
-    return decision.ok ? decision : { ok: false as const, why: decision.refusal.fault };
+    if (!decision.ok) return { ok: false as const, why: decision.refusal.fault };
+    const problem = capabilities.problems[0];
+    return problem === undefined ? decision : { ok: false as const, why: problem };
   };
 }
 
-function beatFacts(
-  known: Omit<Parameters<typeof tellStart>[1], "dirs"> & { dirs: Directories },
-): () => BeatFacts {
-  const { identity, policy, capabilities, version, bundle, dirs } = known;
+function beatFacts({ policy, capabilities, version, bundle, dirs }: Seen): Host["facts"] {
   const allowed = policy?.policy.kinds.allow ?? [];
   const kinds = capabilities.kinds.filter((kind) => allowed.includes(kind));
-  const fingerprint = makeFingerprint(readIdentityFacts().raw, identity.trust.claims.fp_salt);
   return () => ({
     version,
     bundle,
     policy: policy && { sha256: policy.sha256, owner: policy.owner },
-    fingerprint,
     host: {
       hostname: hostName(),
       load1: loadAverage(),
@@ -224,29 +145,12 @@ function beatFacts(
   });
 }
 
-interface Start {
-  readonly dirs: Directories;
-  readonly version: string;
-  readonly bundle: "verified" | "development";
-  readonly identity: Identity;
-  readonly policy: LoadedPolicy | null;
-  readonly capabilities: HostCapabilities;
+function told({ bundle, policy, dirs }: Seen): LogFields {
+  const where = policy?.owner === "self" ? `${dirs.policyPath} (self-owned)` : dirs.policyPath;
+  return { bundle, pid: process.pid, policy: policy === null ? "missing" : where };
 }
 
-function tellStart(log: Log, { version, bundle, identity, policy, capabilities, dirs }: Start): void {
-  log("info", "agent.started", {
-    agent: identity.file.agent_id,
-    version,
-    bundle,
-    pid: process.pid,
-    url: identity.file.url,
-    policy:
-      policy === null
-        ? "missing"
-        : policy.owner === "root"
-          ? dirs.policyPath
-          : `${dirs.policyPath} (self-owned)`,
-  });
+function tellLacks(log: Log, { policy, capabilities, dirs }: Seen): void {
   if (policy === null) {
     const { code, message, remedy } = noPolicy(dirs.policyPath);
     log("warn", "policy.missing", { code, why: message, remedy });
@@ -254,11 +158,6 @@ function tellStart(log: Log, { version, bundle, identity, policy, capabilities, 
   for (const { code, message, remedy } of [...capabilities.problems, ...capabilities.lacks]) {
     log("warn", "host.unable", { code, why: message, remedy });
   }
-}
-
-function persist(stateDir: string, license: string, trust: TrustSet): void {
-  state.writeLicenseFile(stateDir, license);
-  state.writeTrustFile(stateDir, trust.document);
 }
 
 /** What a killed agent left in the work directory: attempts' trees, never the lock or an old journal. */

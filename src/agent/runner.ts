@@ -2,6 +2,7 @@ import { join } from "node:path";
 import { MessageChannel, type MessagePort } from "node:worker_threads";
 import { asFault, type Fault, invariant, isFault, reasonOf } from "../fault/fault.ts";
 import {
+  type ExecutorTask,
   type JobReport,
   JobReportSchema,
   ProgressMessageSchema,
@@ -18,7 +19,8 @@ import type { JobRow } from "./job-row.ts";
 import type { Journal } from "./journal.ts";
 import type { WorkerPool } from "./pool.ts";
 import { type ReceiptWriter, storeEnding } from "./receipts.ts";
-import { type Verdict, verdictOfRun } from "./verdict.ts";
+import type { OpenSecrets } from "./secrets.ts";
+import { refusedBy, type Verdict, verdictOfRun } from "./verdict.ts";
 
 /** What the runner needs from its surroundings. */
 export interface RunnerDeps {
@@ -33,6 +35,8 @@ export interface RunnerDeps {
   readonly tools: { readonly bwrapPath: string; readonly gitPath: string | null };
   /** Fetches one input into `path` and checks it; throws BLOB_* or WIRE_* faults. */
   readonly fetchBlob: (blob: BlobRef, path: string, signal: AbortSignal) => Promise<void>;
+  /** Opens a job's secrets for its worker; throws SECRET_UNOPENED. */
+  readonly openSecrets: (claims: JobRow["claims"]) => Promise<OpenSecrets>;
   /** Something a heartbeat should tell soon. */
   readonly news: () => void;
 }
@@ -147,7 +151,9 @@ export class Runner {
     try {
       const blobs = await this.prepare(run, attemptDir);
       if (run.stop !== null) return verdictOfRun(null, run.stop);
-      const report = await this.runOnPool(run, workerPort, attemptDir, blobs);
+      const secrets = await this.deps.openSecrets(run.row.claims);
+      if (run.stop !== null) return verdictOfRun(null, run.stop);
+      const report = await this.runOnPool(run, workerPort, attemptDir, { blobs, secrets });
       return verdictOfRun(report, run.stop);
     } catch (error) {
       const why = asFault(error);
@@ -215,7 +221,7 @@ export class Runner {
     run: Run,
     port: MessagePort,
     attemptDir: string,
-    blobs: { name: string; path: string }[],
+    given: Pick<ExecutorTask, "blobs" | "secrets">,
   ): Promise<JobReport | null> {
     const { row } = run;
     invariant(row.grant, "a started job has a grant");
@@ -226,7 +232,7 @@ export class Runner {
       kind: row.claims.kind,
       payload: row.claims.payload,
       grant: row.grant,
-      blobs,
+      ...given,
       workDir: join(attemptDir, "run"),
       logPath: this.logPath(row.jti, row.attempt),
       ...tools,
@@ -302,6 +308,7 @@ const retryMs = (waits: readonly number[], tries: number): number =>
 
 /** An attempt whose surroundings failed before a worker could say anything. */
 function brokenBy(why: Fault): Verdict {
+  if (why.code === "SECRET_UNOPENED") return refusedBy(why);
   const input = why.code.startsWith("BLOB_") || why.code.startsWith("WIRE_");
   const reason = input ? "input_unavailable" : "workspace_unusable";
   const detail = `${why.message}. ${why.remedy}`;

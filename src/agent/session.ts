@@ -3,20 +3,17 @@ import type { AgentId } from "../protocol/ids.ts";
 import { parseDocument } from "../protocol/json.ts";
 import { LIMITS } from "../protocol/limits.ts";
 import { CLIENT_ASSERTION_TYPE, ROUTES, TokenReplySchema } from "../protocol/wire.ts";
-import type { SigningKey } from "../trust/keys.ts";
 import { makeAssertion, makeProof, newNonce } from "../trust/proof.ts";
-import type { Clock, Random } from "./clock.ts";
+import type { Random } from "./clock.ts";
+import { Readmission, type ReadmissionDeps } from "./readmit.ts";
 import type { BearerFile } from "./state-files.ts";
 import { STATE_FORMAT } from "./state-files.ts";
 import { refusalOf, type Transport, type WireReply, type WireRequest } from "./transport.ts";
 
 /** What a session needs from its surroundings. */
-export interface SessionDeps {
-  readonly url: string;
+export interface SessionDeps extends ReadmissionDeps {
   readonly agentId: AgentId;
-  readonly identity: SigningKey;
   readonly transport: Transport;
-  readonly clock: Clock;
   readonly random: Random;
   readonly loadBearer: () => BearerFile | null;
   readonly saveBearer: (bearer: BearerFile) => void;
@@ -51,9 +48,11 @@ class AgentSession implements Session {
   private nonce: string | undefined;
   private offsetMs: number | null = null;
   private readonly deps: SessionDeps;
+  private readonly readmission: Readmission;
 
   constructor(deps: SessionDeps) {
     this.deps = deps;
+    this.readmission = new Readmission(deps);
     this.bearer = deps.loadBearer();
   }
 
@@ -163,7 +162,7 @@ class AgentSession implements Session {
 
   private async askForToken(signal: AbortSignal | undefined): Promise<string> {
     const url = this.urlOf(ROUTES.token);
-    const reply = await this.withNonce(async () => await this.tokenRequest(url, signal), undefined);
+    const reply = await this.tokenReply(url, signal);
     const parsed = parseDocument(reply.body, TokenReplySchema);
     if (!parsed.ok) throw fault("WIRE_REPLY_MALFORMED", { url, why: `${parsed.path}: ${parsed.why}` });
     const { access_token, expires_in } = parsed.value;
@@ -174,6 +173,19 @@ class AgentSession implements Session {
       if (!isFault(error)) throw error; // the file spares the next start a request, no more
     }
     return access_token;
+  }
+
+  /** A server that has forgotten the agent is asked to take it back, and then once more for the token. */
+  private async tokenReply(url: string, signal: AbortSignal | undefined): Promise<WireReply> {
+    const once = () => this.withNonce(async () => await this.tokenRequest(url, signal), undefined);
+    try {
+      return await once();
+    } catch (error) {
+      if (problemOf(error) !== "AGENT_UNKNOWN") throw error;
+      const send = (request: WireRequest) => this.withNonce(async () => request, undefined);
+      if (!(await this.readmission.ask(send, signal))) throw error;
+    }
+    return await once();
   }
 
   /** A client assertion is good for one request, so each try carries its own. */

@@ -13,7 +13,7 @@ import {
   TrustDocumentSchema,
 } from "../protocol/trust.ts";
 import { readSealingKey, readSigningKey, type SealingKey, type SigningKey } from "../trust/keys.ts";
-import { readSmallFile, writeDurably } from "./durable-file.ts";
+import { readSmallFile, renameDurably, writeDurably } from "./durable-file.ts";
 
 /** Number of the state formats this version writes. It reads this one and the two before it, once they exist. */
 export const STATE_FORMAT = 1;
@@ -42,6 +42,10 @@ export const statePaths = (stateDir: string) => ({
   license: join(stateDir, "license.jwt"),
   fingerprint: join(stateDir, "fingerprint.json"),
   trust: join(stateDir, "trust.json"),
+  quarantine: join(stateDir, "quarantine.jws"),
+  terminal: join(stateDir, "terminal.jws"),
+  seal: join(stateDir, "seal.jws"),
+  nextSeal: join(stateDir, "seal.next.jws"),
   bearer: join(stateDir, "bearer.json"),
   journal: join(stateDir, "journal.db"),
   keypair: join(stateDir, "keypair"),
@@ -66,7 +70,10 @@ function readJson<S extends v.GenericSchema>(path: string, schema: S): v.InferOu
   throw fault("STATE_FILE_MALFORMED", { path, why: `${parsed.path}: ${parsed.why}` });
 }
 
-const writeJson = (path: string, value: object) => writeDurably(path, `${JSON.stringify(value, null, 2)}\n`);
+/** A JSON state file's text, the same for the same value. */
+export const jsonText = (value: object): string => `${JSON.stringify(value, null, 2)}\n`;
+
+const writeJson = (path: string, value: object) => writeDurably(path, jsonText(value));
 
 export const readAgentFile = (dir: string): AgentFile | null =>
   readJson(statePaths(dir).agent, AgentFileSchema);
@@ -129,7 +136,41 @@ export async function readKeyPair(
   };
 }
 
+/** The identity key in use by itself, whatever became of its partner; null when it is not there. */
+export async function readIdentityKey(dir: string): Promise<SigningKey | null> {
+  const { identityKey } = statePaths(dir);
+  const pem = readPem(identityKey);
+  return pem === null ? null : await readSigningKey(pem, identityKey);
+}
+
+/** The sealing key in use by itself; null when it is not there. */
+export async function readSealingKeyFile(dir: string): Promise<SealingKey | null> {
+  const { sealingKey } = statePaths(dir);
+  const pem = readPem(sealingKey);
+  return pem === null ? null : await readSealingKey(pem, sealingKey);
+}
+
 function readPem(path: string): string | null {
   const bytes = readSmallFile(path, 4096);
   return bytes === null ? null : Buffer.from(bytes).toString("latin1");
+}
+
+/**
+ * Puts the sealing key that waits into use, then the identity key: an identity key that still waits says that the step is
+ * not done (`readKeyPair` knows). Throws STATE_DIR_UNWRITABLE, STATE_DISK_FULL.
+ */
+export function promoteKeys(dir: string): void {
+  if (!existsSync(statePaths(dir).nextIdentityKey)) return; // cut after this was done, or before both were made
+  promoteSealingKey(dir);
+  promoteIdentityKey(dir);
+}
+
+export function promoteSealingKey(dir: string): void {
+  const { nextSealingKey, sealingKey } = statePaths(dir);
+  if (existsSync(nextSealingKey)) renameDurably(nextSealingKey, sealingKey);
+}
+
+export function promoteIdentityKey(dir: string): void {
+  const { nextIdentityKey, identityKey } = statePaths(dir);
+  if (existsSync(nextIdentityKey)) renameDurably(nextIdentityKey, identityKey);
 }

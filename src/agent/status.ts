@@ -1,20 +1,30 @@
 import { lstatSync } from "node:fs";
 import * as v from "valibot";
-import { asFault, fault, isFault } from "../fault/fault.ts";
+import { asFault, type Fault, fault, isFault } from "../fault/fault.ts";
+import { type IdentityFacts, readIdentityFacts } from "../host/identity-facts.ts";
 import { parseDocument } from "../protocol/json.ts";
 import { LIMITS } from "../protocol/limits.ts";
 import { type AgentState, AgentStateSchema, SlotSchema } from "../protocol/wire.ts";
 import { type LicenseStanding, licenseStanding } from "../trust/license.ts";
 import { nextAgentState } from "./agent-state.ts";
 import { boundedInterval } from "./beat.ts";
+import { WHENEVER_S } from "./boot.ts";
 import type { Directories } from "./directories.ts";
 import { checkPrivateDirectory } from "./durable-file.ts";
-import { type Identity, loadIdentity } from "./identity.ts";
+import { type Boot, loadForBoot } from "./identity.ts";
 import type { JobRow } from "./job-row.ts";
 import { IN_FLIGHT } from "./job-table.ts";
 import { Journal } from "./journal.ts";
 import { lockHeld } from "./lock.ts";
 import { statePaths } from "./state-files.ts";
+import {
+  type MachineView,
+  machineOf,
+  readStanding,
+  type StandingView,
+  standingFaults,
+  whoIs,
+} from "./status-standing.ts";
 
 /** Something a person should know, with its way out. */
 export interface Finding {
@@ -24,7 +34,7 @@ export interface Finding {
 }
 
 /** What `agentina status --json` prints. Times are milliseconds since the Unix epoch. */
-export interface StatusView {
+export interface StatusView extends StandingView {
   readonly state: AgentState;
   readonly running: boolean;
   readonly findings: readonly Finding[];
@@ -42,7 +52,7 @@ export interface StatusView {
     readonly kinds: readonly string[];
   } | null;
   readonly slot: v.InferOutput<typeof SlotSchema> | null;
-  readonly fingerprint: { readonly id: string; readonly components: readonly string[] } | null;
+  readonly fingerprint: MachineView | null;
   /** The last accepted heartbeat, and the state it told. */
   readonly last_heartbeat: v.InferOutput<typeof LastBeatSchema> | null;
   readonly last_failure: { readonly at: number; readonly code: string; readonly why: string } | null;
@@ -63,7 +73,13 @@ export interface StatusView {
   }[];
 }
 
-const LastBeatSchema = v.strictObject({ at: v.number(), latency_ms: v.number(), state: AgentStateSchema });
+const LastBeatSchema = v.strictObject({
+  at: v.number(),
+  latency_ms: v.number(),
+  state: AgentStateSchema,
+  /** How it was answered: an agent that is held back gets nothing but orders. */
+  standing: v.optional(v.picklist(["live", "held"]), "live"),
+});
 const LastFailureSchema = v.strictObject({ at: v.number(), code: v.string(), why: v.string() });
 const OUTCOMES_SHOWN = 10;
 
@@ -71,15 +87,24 @@ const OUTCOMES_SHOWN = 10;
  * Reads everything `status` shows and changes nothing: while the agent runs, while it is down, before activation and
  * offline. What cannot be read becomes a finding, never a failure of the command.
  */
-export async function readStatus(dirs: Directories, version: string, nowMs: number): Promise<StatusView> {
+export async function readStatus(
+  dirs: Directories,
+  version: string,
+  nowMs: number,
+  identityFacts: () => IdentityFacts = readIdentityFacts,
+): Promise<StatusView> {
   const findings: Finding[] = [];
   const paths = statePaths(dirs.stateDir);
   const seen = attempt(findings, () => checkPrivateDirectory(dirs.stateDir)) !== null;
   const running = seen && lockHeld(paths.lock);
   const journal = seen ? openJournal(paths.journal, findings) : null;
   try {
-    const identity = seen ? await identityOf(dirs.stateDir, journal, nowMs, findings) : null;
-    return view({ findings, running, version, journal, identity, nowMs });
+    const boot = seen ? await bootOf(dirs.stateDir, journal, findings) : null;
+    const standing = await readStanding(dirs.stateDir, journal, boot, nowMs);
+    const machine = machineOf(boot, identityFacts());
+    const faults = [...standingFaults(standing, machine), ...expiredTrust(boot, nowMs)];
+    findings.unshift(...faults.map(finding));
+    return view({ findings, running, version, journal, boot, standing, machine, nowMs });
   } finally {
     journal?.close();
   }
@@ -90,17 +115,21 @@ interface Gathered {
   readonly running: boolean;
   readonly version: string;
   readonly journal: Journal | null;
-  readonly identity: Identity | null;
+  readonly boot: Boot | null;
+  readonly standing: StandingView;
+  readonly machine: MachineView | null;
   readonly nowMs: number;
 }
 
-function view({ findings, running, version, journal, identity, nowMs }: Gathered): StatusView {
+function view(gathered: Gathered): StatusView {
+  const { findings, running, version, journal, boot, standing: told, machine, nowMs } = gathered;
+  const identity = whoIs(boot);
   const meta = <S extends v.GenericSchema>(key: Parameters<Journal["readMeta"]>[0], schema: S) => {
     const text = journal?.readMeta(key) ?? null;
     const parsed = text === null ? null : parseDocument(text, schema);
     return parsed?.ok ? parsed.value : null;
   };
-  const claims = identity?.license.claims ?? null;
+  const claims = identity?.license?.claims ?? null;
   const standing = claims && licenseStanding(claims, Math.floor(nowMs / 1000));
   const inFlight = journal?.jobsIn(IN_FLIGHT) ?? [];
   const lastBeat = meta("last_beat", LastBeatSchema);
@@ -108,9 +137,13 @@ function view({ findings, running, version, journal, identity, nowMs }: Gathered
   const intervalMs =
     boundedInterval(Number(journal?.readMeta("interval_s") ?? LIMITS.BEAT_INTERVAL_S)) * 1000;
   const facts = {
+    ended: told.terminal !== null,
+    tampered: told.seal?.whole === false,
+    quarantined: told.quarantine !== null,
+    held: told.hold !== null,
     activated: identity !== null,
     license: standing ?? ("invalid" as const),
-    draining: running && lastBeat?.state === "draining",
+    draining: running && lastBeat?.state === "draining" && told.hold === null,
     silentMs: running && lastBeat === null ? 0 : nowMs - (lastBeat?.at ?? 0),
     intervalMs,
     slotHeld: slot?.held ?? true,
@@ -122,6 +155,7 @@ function view({ findings, running, version, journal, identity, nowMs }: Gathered
     state: nextAgentState(facts),
     running,
     findings,
+    ...told,
     version,
     agent_id: identity?.file.agent_id ?? null,
     control_plane_url: identity?.file.url ?? null,
@@ -137,10 +171,7 @@ function view({ findings, running, version, journal, identity, nowMs }: Gathered
         kinds: claims.kinds,
       },
     slot,
-    fingerprint: identity && {
-      id: identity.fingerprint.id,
-      components: Object.keys(identity.fingerprint.components),
-    },
+    fingerprint: machine,
     last_heartbeat: lastBeat,
     last_failure: meta("last_failure", LastFailureSchema),
     in_flight: inFlight.map(flight),
@@ -181,18 +212,18 @@ function openJournal(path: string, findings: Finding[]): Journal | null {
   return attempt(findings, () => Journal.open(path, "read"));
 }
 
-async function identityOf(
-  stateDir: string,
-  journal: Journal | null,
-  nowMs: number,
-  findings: Finding[],
-): Promise<Identity | null> {
+async function bootOf(stateDir: string, journal: Journal | null, findings: Finding[]): Promise<Boot | null> {
   try {
-    return await loadIdentity(stateDir, journal, Math.floor(nowMs / 1000));
+    return await loadForBoot(stateDir, journal, WHENEVER_S, "inspect");
   } catch (error) {
     findings.push(finding(error));
     return null;
   }
+}
+
+function expiredTrust(boot: Boot | null, nowMs: number): Fault[] {
+  const end = (whoIs(boot)?.trust.claims.exp ?? Number.POSITIVE_INFINITY) * 1000;
+  return end > nowMs ? [] : [fault("TRUST_EXPIRED", { until: new Date(end).toISOString() })];
 }
 
 /** Runs `fn`; a fault becomes a finding and null. */

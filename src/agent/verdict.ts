@@ -44,6 +44,14 @@ export function verdictOfRun(report: JobReport | null, stop: StopCause | null): 
   return { outcome: "failed", reason: "worker_died", detail, report, refusal: null };
 }
 
+/** The end of an attempt that was ordered away while it waited for its start. */
+export const cancelledBeforeStart: Verdict = {
+  ...STOPPED.order_cancel,
+  detail: null,
+  report: null,
+  refusal: null,
+};
+
 export const refusedBy = (why: Fault): Verdict => ({
   outcome: "refused",
   reason: why.code,

@@ -32,7 +32,7 @@ export function statusScreen(report: StatusReport, nowMs: number, colour: boolea
 function agentRows(report: StatusReport, nowMs: number): readonly Row[] {
   const { license, slot, fingerprint, last_heartbeat: beat, last_failure: failure } = report;
   const rows: (Row | null)[] = [
-    ["State", `${report.state}${report.running ? "" : " (no agent is running)"}`],
+    ["State", stateLine(report)],
     report.agent_id === null ? null : ["Agent", report.agent_id],
     report.control_plane_url === null ? null : ["Control Plane", report.control_plane_url],
     license && [
@@ -41,7 +41,8 @@ function agentRows(report: StatusReport, nowMs: number): readonly Row[] {
     ],
     license && ["Allows", allowance(license)],
     slot && ["Slot", slot.held ? "held" : waiting(slot.position)],
-    fingerprint && ["Fingerprint", `${fingerprint.id} (${fingerprint.components.join(", ")})`],
+    fingerprint && ["Fingerprint", machineLine(fingerprint)],
+    report.seal && ["Seal", sealLine(report.seal)],
     beat && ["Heartbeat", `${age(nowMs - beat.at)} ago, answered in ${beat.latency_ms} ms`],
     failure && ["Last failure", `${age(nowMs - failure.at)} ago: ${failure.code} (${failure.why})`],
     report.undelivered_receipts === 0
@@ -54,6 +55,30 @@ function agentRows(report: StatusReport, nowMs: number): readonly Row[] {
   ];
   return rows.filter((row) => row !== null);
 }
+
+/** The state, and in a word why, when it is not the ordinary one; the findings above say more. */
+function stateLine({ state, running, terminal, quarantine, hold, seal }: StatusReport): string {
+  const why: Partial<Record<StatusReport["state"], string | undefined>> = {
+    terminal: terminal?.reason,
+    tampered: seal?.findings.map(({ name }) => name).join(", "),
+    quarantined: quarantine?.reason,
+    draining: hold === null ? undefined : `told to ${hold.type}`,
+    paused: hold === null ? undefined : `told to ${hold.type}`,
+  };
+  const because = why[state];
+  return `${state}${because ? `: ${because}` : ""}${running ? "" : " (no agent is running)"}`;
+}
+
+function machineLine(machine: NonNullable<StatusReport["fingerprint"]>): string {
+  const differs = [...machine.changed, ...machine.lost];
+  const how = differs.length === 0 ? machine.verdict : `${machine.verdict}: ${differs.join(", ")} differ`;
+  const unread = machine.unknown.length === 0 ? "" : `; not readable: ${machine.unknown.join(", ")}`;
+  const percent = Math.round(machine.score * 100);
+  return `${machine.id}, ${how}, ${percent} % of ${machine.components.join(", ") || "nothing"}${unread}`;
+}
+
+const sealLine = ({ ctr, whole, findings }: NonNullable<StatusReport["seal"]>): string =>
+  whole ? `whole, number ${ctr}` : `broken: ${findings.map(({ name }) => name).join(", ")}`;
 
 function policyRow({ policy }: StatusReport): Row {
   if (policy === null) return ["Policy", "none in force: no job runs"];

@@ -1,6 +1,6 @@
 import { closeSync, openSync, readSync } from "node:fs";
 import { fault, reasonOf } from "../fault/fault.ts";
-import { promptHidden } from "./prompt-hidden.ts";
+import { promptHidden } from "../terminal/prompt-hidden.ts";
 
 const COMMAND = "agentina activate";
 const TOKEN_FILE_BYTES = 4096;

@@ -36,6 +36,7 @@ const FILES: readonly (readonly [ScalarComponent, readonly string[]])[] = [
   ["chassis_serial", ["sys/class/dmi/id/chassis_serial"]],
 ];
 
+const TPM_PATHS = ["sys/class/tpm/tpm0", "sys/class/tpmrm/tpmrm0"];
 const DISK_FILES = ["serial", "device/serial", "wwid", "device/wwid"];
 const CPU_INFO_BYTES = 16_384;
 const MOUNT_INFO_BYTES = 1_048_576;
@@ -67,21 +68,28 @@ export function readIdentityFacts(root = "/"): IdentityFacts {
       if (file.state === "read" && file.text.trim() !== "") found[name] ??= file.text;
     }
   }
+  const told = readRootFacts(root);
   const disk = rootDiskSerial(root);
   if (disk === "unreadable") unreadable.add("root_disk");
-  else if (disk !== null) found.root_disk = disk.serial;
+  // Some disks tell their serial only to root, who has not passed it on now: that is not a disk without one.
+  else if (disk === "untold" && told.facts === null) unreadable.add("root_disk");
+  else if (typeof disk === "object" && disk !== null) found.root_disk = disk.serial;
+  // Only root can ask a TPM; one that is there and was not asked is not one that is gone.
+  if (TPM_PATHS.some((path) => existsSync(join(root, path)))) unreadable.add("tpm_ek");
   const cpu = textOf(join(root, "proc/cpuinfo"), CPU_INFO_BYTES) ?? "";
   const model = cpuModel(cpu);
   if (model !== null) found.cpu_model = model;
   found.virtualisation = virtualisation(root, cpu);
-  const told = readRootFacts(root);
   const raw = { ...told.facts, ...found, macs: physicalMacs(root) };
   const unknown = [...unreadable].filter((name) => raw[name] === undefined);
   return { raw, unknown, problem: told.problem };
 }
 
-/** The serial of the disk that carries `/`; through partitions and one-legged device-mapper stacks. */
-function rootDiskSerial(root: string): { readonly serial: string } | "unreadable" | null {
+/**
+ * The serial of the disk that carries `/`; through partitions and one-legged device-mapper stacks. Null without such a
+ * disk, "untold" when sysfs has no serial of it.
+ */
+function rootDiskSerial(root: string): { readonly serial: string } | "unreadable" | "untold" | null {
   const mounts = textOf(join(root, "proc/self/mountinfo"), MOUNT_INFO_BYTES) ?? "";
   const device = mounts
     .split("\n")
@@ -100,7 +108,7 @@ function rootDiskSerial(root: string): { readonly serial: string } | "unreadable
   const files = DISK_FILES.map((name) => readSmall(join(disk, name), 512));
   const serial = files.find((file) => file.state === "read" && file.text.trim() !== "");
   if (serial?.state === "read") return { serial: serial.text };
-  return files.some((file) => file.state === "unreadable") ? "unreadable" : null;
+  return files.some((file) => file.state === "unreadable") ? "unreadable" : "untold";
 }
 
 /** MACs of the interfaces that are hardware; docker's, veth's and bridges' come and go. */
@@ -133,13 +141,14 @@ function virtualisation(root: string, cpuinfo: string): string {
 }
 
 interface RootFacts {
-  readonly facts: Partial<Record<ScalarComponent, string>>;
+  /** Null while there are none to go by. */
+  readonly facts: Partial<Record<ScalarComponent, string>> | null;
   readonly problem: string | null;
 }
 
 /** One bad line spoils the whole file: it was written by a program, so a bad line means it was not that program. */
 function readRootFacts(root: string): RootFacts {
-  const none = (problem: string | null): RootFacts => ({ facts: {}, problem });
+  const none = (problem: string | null): RootFacts => ({ facts: null, problem });
   const path = join(root, ROOT_FACTS_PATH);
   let fd: number;
   try {
@@ -164,7 +173,7 @@ function readRootFacts(root: string): RootFacts {
 /** `key=value` lines: known keys, each once, printable ASCII values of 1 to 256 characters. */
 export function parseRootFacts(text: string): RootFacts {
   const facts = new Map<string, string>();
-  if (text !== "" && !text.endsWith("\n")) return { facts: {}, problem: "its last line is cut off" };
+  if (text !== "" && !text.endsWith("\n")) return { facts: null, problem: "its last line is cut off" };
   for (const [index, line] of text.split("\n").slice(0, -1).entries()) {
     const [, key = "", value = ""] = /^([a-z_]{1,32})=([\x20-\x7e]{1,256})$/.exec(line) ?? [];
     const complaint = !ROOT_FACTS_KEYS.has(key)
@@ -172,7 +181,7 @@ export function parseRootFacts(text: string): RootFacts {
       : facts.has(key)
         ? "repeats a key"
         : null;
-    if (complaint !== null) return { facts: {}, problem: `line ${index + 1} ${complaint}` };
+    if (complaint !== null) return { facts: null, problem: `line ${index + 1} ${complaint}` };
     facts.set(key, value);
   }
   return { facts: Object.fromEntries(facts), problem: null };

@@ -4,7 +4,8 @@ import { JobKindSchema } from "./job.ts";
 import { LIMITS } from "./limits.ts";
 import { OutcomeSchema } from "./outcome.ts";
 import { ReceiptClaimsSchema } from "./receipt.ts";
-import { CountSchema, EpochMillisSchema, lineSchema } from "./scalars.ts";
+import { CountSchema, EpochMillisSchema, lineSchema, NonceSchema } from "./scalars.ts";
+import { FINGERPRINT_COMPONENTS } from "./trust.ts";
 import { AgentStateSchema } from "./wire.ts";
 
 /** Paths of the operator-facing routes. */
@@ -13,8 +14,16 @@ export const API = {
   tokens: "/api/v1/tokens",
   token: (id: string) => `/api/v1/tokens/${id}`,
   agents: "/api/v1/agents",
+  agent: (id: string) => `/api/v1/agents/${id}`,
+  agentConfirm: (id: string) => `/api/v1/agents/${id}/confirm`,
+  agentReceipts: (id: string) => `/api/v1/agents/${id}/receipts`,
+  agentOrders: (id: string) => `/api/v1/agents/${id}/orders`,
+  anomalies: "/api/v1/anomalies",
+  anomaly: (id: string) => `/api/v1/anomalies/${id}`,
+  anomalyAct: (id: string, act: AnomalyAct) => `/api/v1/anomalies/${id}/${act}`,
   jobs: "/api/v1/jobs",
   job: (id: string) => `/api/v1/jobs/${id}`,
+  jobCancel: (id: string) => `/api/v1/jobs/${id}/cancel`,
   jobLog: (id: string) => `/api/v1/jobs/${id}/log`,
   blob: (sha256: string) => `/api/v1/blobs/${sha256}`,
 } as const;
@@ -54,24 +63,80 @@ export const TokenMintedSchema = v.strictObject({
   expires_at: EpochMillisSchema,
 });
 
+/** Why somebody does something; kept with what he did. */
+const ReasonTextSchema = v.pipe(lineSchema(512), v.minLength(1, "must say why"));
+
+/** What an operator may tell an agent by itself. `cancel` follows from a job, `recover` and `reseal` from an anomaly. */
+export const AGENT_ORDERS = ["drain", "stop", "resume", "quarantine", "terminate"] as const;
+const graceS = v.pipe(CountSchema, v.maxValue(LIMITS.ORDER_GRACE_S));
+export const AgentOrderRequestSchema = v.variant("order", [
+  v.strictObject({ order: v.picklist(["drain", "resume", "quarantine"]), reason: ReasonTextSchema }),
+  v.strictObject({
+    order: v.picklist(["stop", "terminate"]),
+    reason: ReasonTextSchema,
+    grace_s: v.optional(graceS, LIMITS.STOP_GRACE_S),
+  }),
+]);
+export type AgentOrderRequest = v.InferOutput<typeof AgentOrderRequestSchema>;
+
+/** `open`: not yet taken, as far as the agent has told. `superseded`: another order took its place before that. */
+export const OrderViewSchema = v.strictObject({
+  epoch: CountSchema,
+  seq: CountSchema,
+  type: v.string(),
+  state: v.picklist(["open", "taken", "superseded", "void"]),
+  /** The job, the process, the seal number or the grace it speaks of, for people. */
+  about: v.nullable(v.string()),
+  reason: v.string(),
+  given_by: v.string(),
+  given_at: EpochMillisSchema,
+  delivered_at: v.nullable(EpochMillisSchema),
+  settled_at: v.nullable(EpochMillisSchema),
+});
+export type OrderView = v.InferOutput<typeof OrderViewSchema>;
+
+/** How the Control Plane treats an agent, whatever the agent says of itself. */
+const AGENT_STANDINGS = ["live", "quarantined", "ending", "ended"] as const;
+export type AgentStandingName = (typeof AGENT_STANDINGS)[number];
+
 const AgentViewSchema = v.strictObject({
   id: AgentIdSchema,
   account_id: AccountIdSchema,
   hostname: v.string(),
   version: v.string(),
+  standing: v.picklist(AGENT_STANDINGS),
+  /** Why it is quarantined or ended. */
+  standing_reason: v.nullable(v.string()),
   /** The state the agent last told; null before its first beat. */
   state: v.nullable(AgentStateSchema),
   slot_held: v.boolean(),
   last_beat_at: v.nullable(EpochMillisSchema),
   in_flight: CountSchema,
   capacity: CountSchema,
+  epoch: CountSchema,
   created_at: EpochMillisSchema,
+  open_orders: v.array(OrderViewSchema),
+  open_anomalies: CountSchema,
 });
 export type AgentView = v.InferOutput<typeof AgentViewSchema>;
 export const AgentListSchema = v.strictObject({ agents: v.array(AgentViewSchema) });
+/** One agent with the orders last given to it, newest first. */
+export const AgentDetailSchema = v.strictObject({ agent: AgentViewSchema, orders: v.array(OrderViewSchema) });
+export type AgentDetail = v.InferOutput<typeof AgentDetailSchema>;
 
-/** `overdue`: its lease ran out unheard, and it is not given to another agent; its outcome is still awaited. */
-export const JOB_STATES = ["queued", "offered", "leased", "running", "overdue", "finished"] as const;
+/**
+ * `overdue`: its lease ran out unheard, and it is not given to another agent; its outcome is still awaited.
+ * `cancelling`: its agent is told to end it; it ends with the agent's receipt or with the lease, whichever comes first.
+ */
+export const JOB_STATES = [
+  "queued",
+  "offered",
+  "leased",
+  "running",
+  "overdue",
+  "cancelling",
+  "finished",
+] as const;
 export const JobStateSchema = v.picklist(JOB_STATES);
 export type JobState = v.InferOutput<typeof JobStateSchema>;
 
@@ -89,6 +154,7 @@ export const JobViewSchema = v.strictObject({
   log_verified: v.nullable(v.boolean()),
   outcome: v.nullable(OutcomeSchema),
   reason: v.nullable(v.string()),
+  cancel_reason: v.nullable(v.string()),
   created_at: EpochMillisSchema,
   started_at: v.nullable(EpochMillisSchema),
   finished_at: v.nullable(EpochMillisSchema),
@@ -112,3 +178,109 @@ export type JobSummary = v.InferOutput<typeof JobSummarySchema>;
 export const JobListSchema = v.strictObject({ jobs: v.array(JobSummarySchema) });
 
 export const BlobStoredSchema = v.strictObject({ sha256: Sha256Schema, size: CountSchema });
+
+export const JobCancelSchema = v.strictObject({ reason: v.optional(lineSchema(512), "") });
+
+/** What can be wrong with an agent. Those of {@link QUARANTINING} stop its work until an admin has looked. */
+export const ANOMALY_KINDS = [
+  "clone",
+  "stale_nonce",
+  "fingerprint_mismatch",
+  "seal_rollback",
+  "self_quarantined",
+  "operator_quarantine",
+  "fingerprint_drift",
+  "tampered",
+  "bundle_mismatch",
+  "clock_skew",
+  "server_rollback",
+  "receipt_unusable",
+  "log_mismatch",
+  "unknown_agent",
+] as const;
+export type AnomalyKind = (typeof ANOMALY_KINDS)[number];
+/** Kinds that say: two hold this identity, or another machine does. */
+export const QUARANTINING: readonly AnomalyKind[] = [
+  "clone",
+  "stale_nonce",
+  "fingerprint_mismatch",
+  "seal_rollback",
+  "self_quarantined",
+  "operator_quarantine",
+];
+
+const AnomalyIdSchema = v.pipe(v.string(), v.regex(/^ano_[0-9A-Za-z]{20}$/));
+const componentList = v.array(v.picklist(FINGERPRINT_COMPONENTS));
+
+const AnomalySummarySchema = v.strictObject({
+  id: AnomalyIdSchema,
+  agent_id: AgentIdSchema,
+  hostname: v.string(),
+  kind: v.picklist(ANOMALY_KINDS),
+  state: v.picklist(["open", "resolved"]),
+  /** One sentence: what was found last. */
+  what: v.string(),
+  count: CountSchema,
+  first_at: EpochMillisSchema,
+  last_at: EpochMillisSchema,
+  resolved_at: v.nullable(EpochMillisSchema),
+  resolved_by: v.nullable(v.string()),
+  resolution: v.nullable(v.string()),
+});
+export type AnomalySummary = v.InferOutput<typeof AnomalySummarySchema>;
+export const AnomalyListSchema = v.strictObject({ anomalies: v.array(AnomalySummarySchema) });
+
+/** A process that spoke for the agent. */
+const InstanceViewSchema = v.strictObject({
+  inst: NonceSchema,
+  /** The one whose beat was accepted last, before the agent was quarantined if it is. */
+  in_chain: v.boolean(),
+  /** Heard since the agent was quarantined. */
+  heard_since: v.boolean(),
+  /** The one an admin has picked to go on. */
+  picked: v.boolean(),
+  address: v.string(),
+  boot: v.string(),
+  hostname: v.string(),
+  version: v.string(),
+  state: v.string(),
+  fingerprint: v.strictObject({
+    id: v.string(),
+    verdict: v.picklist(["match", "drift", "mismatch"]),
+    score: v.number(),
+    rule: v.nullable(v.string()),
+    changed: componentList,
+    lost: componentList,
+    enriched: componentList,
+  }),
+  seal_ctr: CountSchema,
+  head_seq: CountSchema,
+  first_at: EpochMillisSchema,
+  last_at: EpochMillisSchema,
+  beats: CountSchema,
+});
+export type InstanceView = v.InferOutput<typeof InstanceViewSchema>;
+
+/** What was found, as names and short values. */
+const EvidenceSchema = v.record(v.string(), v.unknown());
+export const AnomalyViewSchema = v.strictObject({
+  ...AnomalySummarySchema.entries,
+  agent: AgentViewSchema,
+  evidence: v.strictObject({ first: EvidenceSchema, latest: v.array(EvidenceSchema) }),
+  instances: v.array(InstanceViewSchema),
+});
+export type AnomalyView = v.InferOutput<typeof AnomalyViewSchema>;
+
+export const ANOMALY_ACTS = ["recover", "rebind", "reseal", "resolve"] as const;
+export type AnomalyAct = (typeof ANOMALY_ACTS)[number];
+/** `inst` may be left out when only one process can be meant. */
+export const RecoverRequestSchema = v.strictObject({
+  inst: v.optional(NonceSchema),
+  rebind: v.optional(v.boolean(), false),
+  reason: ReasonTextSchema,
+});
+export const RebindRequestSchema = v.strictObject({
+  inst: v.optional(NonceSchema),
+  reason: ReasonTextSchema,
+});
+export const AnomalyReasonSchema = v.strictObject({ reason: ReasonTextSchema });

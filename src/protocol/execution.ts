@@ -30,6 +30,8 @@ export interface ExecutorTask {
   readonly payload: unknown;
   readonly grant: Grant;
   readonly blobs: readonly { readonly name: v.InferOutput<typeof BlobNameSchema>; readonly path: string }[];
+  /** The job's secrets by name, open. In memory only: a step gets those its payload names, the log none. */
+  readonly secrets: Readonly<Record<string, string>>;
   readonly workDir: string;
   /** Log file to create; the agent tails it while the job runs. */
   readonly logPath: string;

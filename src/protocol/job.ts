@@ -64,6 +64,13 @@ const ReportSchema = v.pipe(
   ),
 );
 
+/** Names of secrets, each once. */
+const SecretNamesSchema = v.pipe(
+  v.array(EnvNameSchema),
+  v.maxLength(LIMITS.SECRETS),
+  v.check((names) => new Set(names).size === names.length, "must not name a secret twice"),
+);
+
 /** Payload of `test.run`: fetch, set up, run one command, read its verdict. */
 export const TestRunPayloadSchema = v.strictObject({
   source: SourceSchema,
@@ -71,6 +78,10 @@ export const TestRunPayloadSchema = v.strictObject({
   run: ArgvSchema,
   report: v.optional(ReportSchema, { format: "auto" }),
   env: v.optional(v.record(EnvNameSchema, v.pipe(v.string(), v.maxBytes(LIMITS.ENV_VALUE_BYTES), noNul)), {}),
+  /** Which of the job's secrets each step finds in its environment. The checkout never has one. */
+  secrets: v.optional(
+    v.strictObject({ setup: v.optional(SecretNamesSchema), run: v.optional(SecretNamesSchema) }),
+  ),
 });
 export type TestRunPayload = v.InferOutput<typeof TestRunPayloadSchema>;
 
@@ -104,7 +115,16 @@ export const JobClaimsSchema = v.strictObject({
   payload: v.record(v.string(), v.unknown()),
   scope: ScopeSchema,
   limits: JobLimitsSchema,
-  secrets: v.optional(v.record(EnvNameSchema, v.pipe(v.string(), v.maxLength(LIMITS.SMALL_JWS_BYTES)))),
+  /** Each a JWE to the agent's sealing key over a `SealedSecret` of this very job and name. */
+  secrets: v.optional(
+    v.pipe(
+      v.record(EnvNameSchema, v.pipe(v.string(), v.maxLength(LIMITS.SMALL_JWS_BYTES))),
+      v.check(
+        (secrets) => Object.keys(secrets).length <= LIMITS.SECRETS,
+        `must hold at most ${LIMITS.SECRETS} secrets`,
+      ),
+    ),
+  ),
   blobs: v.optional(v.pipe(v.array(BlobRefSchema), v.maxLength(LIMITS.BLOBS))),
   on_lost: OnLostSchema,
   iat: EpochSecondsSchema,
@@ -120,6 +140,8 @@ export const JobSubmissionSchema = v.strictObject({
   scope: ScopeSchema,
   limits: v.optional(v.partial(JobLimitsSchema), {}),
   blobs: v.optional(v.pipe(v.array(BlobRefSchema), v.maxLength(LIMITS.BLOBS)), []),
+  /** Names of secrets kept by the Control Plane; the payload says which step gets which. */
+  secrets: v.optional(SecretNamesSchema),
   on_lost: v.optional(OnLostSchema, "fail"),
   priority: v.optional(v.pipe(v.number(), v.integer(), v.minValue(-100), v.maxValue(100)), 0),
   idempotency_key: v.optional(v.pipe(v.string(), v.regex(/^[\x21-\x7e]{1,128}$/))),

@@ -35,6 +35,11 @@ export const LIMITS = {
   ARG_BYTES: 131_072,
   SETUP_STEPS: 32,
   BLOBS: 16,
+  /** Secrets of one job; each, sealed, is at most SMALL_JWS_BYTES long. */
+  SECRETS: 16,
+  SECRET_BYTES: 8_192,
+  SECRET_MIN_BYTES: 6,
+  ACCOUNT_SECRETS: 256,
   REPLAY_WINDOW: 1024,
 
   RESULT_BYTES: 65_536,
@@ -56,4 +61,5 @@ export const LIMITS = {
   STOP_GRACE_S: 120,
   MAX_CONCURRENT_TASKS: 64,
   LABELS: 32,
+  SLOT_HOLDERS: 8,
 } as const;

@@ -22,6 +22,7 @@ export const ROUTES = {
   heartbeat: "/v1/heartbeat",
   wake: "/v1/wake",
   rekey: "/v1/rekey",
+  readmit: "/v1/readmit",
   blob: (sha256: string) => `/v1/blobs/${sha256}`,
   log: (jti: string, attempt: number) => `/v1/jobs/${jti}/${attempt}/log`,
 } as const;
@@ -39,6 +40,8 @@ export const SlotSchema = v.strictObject({
   held: v.boolean(),
   position: v.optional(v.pipe(CountSchema, v.minValue(1))),
   max_agents: v.pipe(CountSchema, v.minValue(1)),
+  /** Told to one that waits: hosts of agents that hold the slots, those that hold longest first, a few of them. */
+  holders: v.optional(v.pipe(v.array(lineSchema(255)), v.maxLength(LIMITS.SLOT_HOLDERS))),
 });
 export type Slot = v.InferOutput<typeof SlotSchema>;
 
@@ -222,13 +225,33 @@ export const RekeyClaimsSchema = v.strictObject({
   sealing_x: X25519JwkSchema.entries.x,
 });
 
-/** A license of the next epoch, bound to the new key, and the beginning of a new heartbeat chain. */
+/**
+ * A license of the next epoch, bound to the new key, and the beginning of a new heartbeat chain. `receipts` is the head
+ * of the receipt chain as it is stored here (0 and 64 zeros for none): an agent whose own head is behind, because its
+ * state was brought back from a copy, goes on from this one. Receipts signed by the old key that are still owed are
+ * delivered in later beats; the server takes the signature of any key this agent has had.
+ */
 export const RekeyReplySchema = v.strictObject({
   v: v.literal(1),
+  receipts: v.strictObject({ seq: CountSchema, sha256: Sha256Schema }),
   license: compact(LIMITS.SMALL_JWS_BYTES),
   beat: v.strictObject({ n: CountSchema, nonce }),
 });
 export type RekeyReply = v.InferOutput<typeof RekeyReplySchema>;
+
+/**
+ * `POST /v1/readmit`, with a proof by the identity key: an agent that a Control Plane brought back from a backup does not
+ * know shows the license it was given since. The server takes it back in standby, for an admin to confirm; its next
+ * heartbeat brings the rest.
+ */
+export const ReadmitRequestSchema = v.strictObject({
+  v: v.literal(1),
+  license: compact(LIMITS.SMALL_JWS_BYTES),
+  identity_jwk: Ed25519JwkSchema,
+  sealing_jwk: X25519JwkSchema,
+});
+export type ReadmitRequest = v.InferOutput<typeof ReadmitRequestSchema>;
+export const ReadmitReplySchema = v.strictObject({ v: v.literal(1), agent_id: AgentIdSchema });
 
 /** Claims of the `Agentina-Reply` header, signed by an order key over the exact bytes of the body. */
 export const ReplyClaimsSchema = v.strictObject({

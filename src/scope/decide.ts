@@ -30,7 +30,6 @@ export function decide(job: ScopedJob, policy: Policy, host: ScopeHost): Decisio
     checkCommands(job.scope, policy) ??
     checkHosts(job.scope) ??
     checkEnv(job.scope) ??
-    checkSecrets(job) ??
     checkPartsOfWorkspace(job.scope) ??
     checkCeilings(job.limits, policy) ??
     checkPayload(job) ??
@@ -96,11 +95,6 @@ function checkHosts({ hosts }: Scope): Refusal | null {
 function checkEnv({ env }: Scope): Refusal | null {
   const entry = env.find(isDeniedEnvName);
   return entry === undefined ? null : refuse("SCOPE_ENV_DENIED", entry, { entry });
-}
-
-function checkSecrets({ secrets }: ScopedJob): Refusal | null {
-  const entry = Object.keys(secrets ?? {})[0];
-  return entry === undefined ? null : refuse("SCOPE_SECRETS_UNENFORCED", entry, { entry });
 }
 
 /** The workspace is one bind mount: all of it is writable or none. */

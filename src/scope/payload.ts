@@ -4,6 +4,7 @@ import type { Scope } from "../protocol/scope.ts";
 import { isDeniedEnvName } from "./env-names.ts";
 import { covers, isWorkspaceEntry, WORKSPACE, WORKSPACE_DIR } from "./paths.ts";
 import { type Refusal, refuse, type ScopedJob } from "./refusal.ts";
+import { checkSecretUse } from "./secrets.ts";
 import { localSource } from "./source.ts";
 
 /** Holds the payload against the job's own scope: a job uses nothing it did not declare. */
@@ -26,6 +27,7 @@ function checkTestRun(payload: TestRunPayload, job: ScopedJob): Refusal | null {
     checkWorkspaceWritable(job.scope) ??
     checkPrograms([...payload.setup, payload.run], job.scope) ??
     checkValues(payload.env, job.scope) ??
+    checkSecretUse(Object.keys(job.secrets ?? {}), payload, job.scope) ??
     checkSource(payload.source, job)
   );
 }

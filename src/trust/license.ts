@@ -39,16 +39,21 @@ export async function openLicense(
   if (own.agentId !== null && claims.sub !== own.agentId) {
     throw fault("LICENSE_INVALID", { why: `it is for "${claims.sub}"` });
   }
-  if (claims.nbf > claims.exp) throw fault("LICENSE_INVALID", { why: "it ends before it begins" });
+  const { iat, nbf, exp } = claims;
+  if (exp <= nbf || exp <= iat) throw fault("LICENSE_INVALID", { why: "it ends before it begins" });
+  if (exp - iat > LIFETIME_MAX_S) throw fault("LICENSE_INVALID", { why: "it lives too long" });
   return { claims, text };
 }
+
+/** Licenses live thirty days; one for ten years is not the Control Plane's doing, whoever has its key. */
+const LIFETIME_MAX_S = 366 * 86_400;
 
 /** valid → in grace (the Control Plane could not renew it yet) → expired. */
 export type LicenseStanding = "not_yet_valid" | "valid" | "grace" | "expired";
 
 /** Where a license stands at `nowS`. */
 export function licenseStanding(claims: LicenseClaims, nowS: number): LicenseStanding {
-  if (nowS < claims.nbf - LIMITS.CLOCK_TOLERANCE_S) return "not_yet_valid";
+  if (nowS < Math.max(claims.iat, claims.nbf) - LIMITS.CLOCK_TOLERANCE_S) return "not_yet_valid";
   if (nowS < claims.exp) return "valid";
   return nowS < claims.exp + claims.offline_grace_s ? "grace" : "expired";
 }

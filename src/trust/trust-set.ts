@@ -16,7 +16,10 @@ export interface TrustSet {
   readonly issuer: ControlPlaneId;
   readonly claims: TrustClaims;
   readonly document: TrustDocument;
-  /** The key `kid` if it may sign for `use` at `nowS` (window, not revoked), else null. */
+  /**
+   * The key `kid` if it may sign for `use` at `nowS` (window, not revoked), else null. What the set says is revoked
+   * already is so whatever this host's clock says.
+   */
   keyFor(use: KeyUse, kid: string | undefined, nowS: number): CryptoKey | null;
 }
 
@@ -43,11 +46,9 @@ export async function openTrust(document: TrustDocument, nowS: number): Promise<
     })),
   );
   const misnamed = keys.find((row) => row.kid !== row.print);
-  if (misnamed)
-    throw fault("JWS_MALFORMED", {
-      what: TRUST.what,
-      why: `the key "${misnamed.kid}" is not what its id says`,
-    });
+  if (misnamed) throw malformed(`the key "${misnamed.kid}" is not what its id says`);
+  const twice = keys.find(({ kid }, index) => keys.findIndex((row) => row.kid === kid) < index);
+  if (twice) throw malformed(`the key "${twice.kid}" stands in it twice`);
   return {
     issuer: claims.iss,
     claims,
@@ -56,10 +57,13 @@ export async function openTrust(document: TrustDocument, nowS: number): Promise<
       const row = keys.find((candidate) => candidate.use === use && candidate.kid === kid);
       if (!row || atS < row.nbf - LIMITS.CLOCK_TOLERANCE_S || atS >= row.exp + LIMITS.CLOCK_TOLERANCE_S)
         return null;
-      return row.revoked_at !== undefined && atS >= row.revoked_at ? null : row.key;
+      const revoked = row.revoked_at !== undefined && Math.max(atS, claims.iat) >= row.revoked_at;
+      return revoked ? null : row.key;
     },
   };
 }
+
+const malformed = (why: string) => fault("JWS_MALFORMED", { what: TRUST.what, why });
 
 /** Pins the root by the thumbprint in an activation token, then verifies. Throws TRUST_ROOT_MISMATCH. */
 export async function pinTrust(
@@ -72,7 +76,10 @@ export async function pinTrust(
   return await openTrust(document, nowS);
 }
 
-/** Accepts a newer document from the same root; an older number is a rollback. */
+/**
+ * Accepts a newer document from the same root for the same Control Plane; an older number is a rollback. One with the
+ * number of the set in force changes nothing: that set stays.
+ */
 export async function renewTrust(known: TrustSet, document: TrustDocument, nowS: number): Promise<TrustSet> {
   if (document.root.x !== known.document.root.x)
     throw fault("TRUST_ROOT_MISMATCH", { url: "the heartbeat reply" });
@@ -80,5 +87,6 @@ export async function renewTrust(known: TrustSet, document: TrustDocument, nowS:
   if (next.claims.seq < known.claims.seq) {
     throw fault("TRUST_ROLLED_BACK", { found: next.claims.seq, known: known.claims.seq });
   }
-  return next;
+  if (next.issuer !== known.issuer) throw malformed(`it is of "${next.issuer}", not of "${known.issuer}"`);
+  return next.claims.seq === known.claims.seq ? known : next;
 }

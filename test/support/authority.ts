@@ -1,13 +1,17 @@
 // The signing half of a Control Plane: its keys, and everything it signs with them, true or false as asked.
 
 import {
+  type AccountId,
   type AgentId,
+  type ControlPlaneId,
+  type LicenseId,
   newAccountId,
   newControlPlaneId,
   newJobId,
   newLicenseId,
 } from "../../src/protocol/ids.ts";
 import type { JobClaims } from "../../src/protocol/job.ts";
+import type { Order, OrderClaims } from "../../src/protocol/order.ts";
 import type { Ed25519Jwk } from "../../src/protocol/scalars.ts";
 import { DEFAULT_LIMITS } from "../../src/protocol/scope.ts";
 import {
@@ -43,23 +47,36 @@ export interface EnrolledAgent {
 }
 
 export class Authority {
-  readonly issuer = newControlPlaneId(random);
-  readonly lic = newLicenseId(random);
-  readonly account = newAccountId(random);
+  readonly issuer: ControlPlaneId;
+  readonly lic: LicenseId;
+  readonly account: AccountId;
   keys: Keys;
   trustClaims: TrustClaims;
   private readonly nowS: () => number;
-  private known: EnrolledAgent | null = null;
-  private seq = 0;
+  /** Who holds which key, or held it. */
+  private readonly holders: Map<string, EnrolledAgent>;
+  private known: EnrolledAgent | null;
+  private seq: number;
 
-  private constructor(keys: Keys, nowS: () => number) {
+  private constructor(keys: Keys, nowS: () => number, like: Authority | null) {
     this.keys = keys;
     this.nowS = nowS;
-    this.trustClaims = this.trustOf(keys, 1);
+    this.issuer = like?.issuer ?? newControlPlaneId(random);
+    this.lic = like?.lic ?? newLicenseId(random);
+    this.account = like?.account ?? newAccountId(random);
+    this.trustClaims = like?.trustClaims ?? this.trustOf(keys, 1);
+    this.known = like?.known ?? null;
+    this.holders = new Map(like?.holders);
+    this.seq = like?.seq ?? 0;
+  }
+
+  /** The same at this instant; both go on by themselves. */
+  fork(): Authority {
+    return new Authority(this.keys, this.nowS, this);
   }
 
   static async make(nowS: () => number): Promise<Authority> {
-    return new Authority(await makeKeys(), nowS);
+    return new Authority(await makeKeys(), nowS, null);
   }
 
   get agent(): EnrolledAgent {
@@ -67,9 +84,15 @@ export class Authority {
     return this.known;
   }
 
-  /** Knows this agent from now on, and no other. */
+  /** Knows this agent under this key from now on; another's keys are remembered as having been. */
   async enrol(id: AgentId, jwk: Ed25519Jwk): Promise<void> {
     this.known = { id, jwk, jkt: await thumbprint(jwk) };
+    this.holders.set(this.known.jkt, this.known);
+  }
+
+  /** The agent whose key this is or was. */
+  holder(jkt: string): EnrolledAgent | null {
+    return this.holders.get(jkt) ?? null;
   }
 
   /** New keys under the same root, as after a rotation that nobody was there to see. */
@@ -159,6 +182,28 @@ export class Authority {
       exp: nowS + 600,
       ...over,
     };
+  }
+
+  orderClaims(order: Order, over: Partial<OrderClaims> = {}): OrderClaims {
+    const nowS = this.nowS();
+    return {
+      v: 1,
+      iss: this.issuer,
+      aud: this.agent.id,
+      sub: "order",
+      jkt: this.agent.jkt,
+      epoch: 1,
+      seq: 1,
+      order,
+      iat: nowS,
+      nbf: nowS,
+      exp: nowS + 900,
+      ...over,
+    };
+  }
+
+  async order(order: Order, over: Partial<OrderClaims> = {}, key = this.keys.order): Promise<string> {
+    return await signJws(TYP.order, key, this.orderClaims(order, over));
   }
 
   async job(claims: JobClaims, key = this.keys.job): Promise<string> {

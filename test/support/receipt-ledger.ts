@@ -10,10 +10,11 @@ import type { Opened } from "../../src/trust/strict-jws.ts";
 export class ReceiptLedger {
   /** In the order of their numbers. */
   readonly claims: ReceiptClaims[] = [];
-  identity: Ed25519Jwk | null = null;
+  /** Every key the agent has had. */
+  readonly identities: Ed25519Jwk[] = [];
   private readonly known = new Set<Sha256>();
   private readonly violations: string[];
-  private head = { seq: 0, sha256: FIRST_PREV_SHA256 };
+  head = { seq: 0, sha256: FIRST_PREV_SHA256 };
 
   constructor(violations: string[]) {
     this.violations = violations;
@@ -21,7 +22,7 @@ export class ReceiptLedger {
 
   fork(violations: string[]): ReceiptLedger {
     const twin = new ReceiptLedger(violations);
-    twin.identity = this.identity;
+    twin.identities.push(...this.identities);
     twin.claims.push(...this.claims);
     for (const sha256 of this.known) twin.known.add(sha256);
     twin.head = this.head;
@@ -46,14 +47,18 @@ export class ReceiptLedger {
   }
 
   private async open(jws: string): Promise<Opened<ReceiptClaims> | null> {
-    if (this.identity === null) throw new Error("nobody is enrolled");
-    try {
-      return await openReceipt(jws, this.identity);
-    } catch (error) {
-      if (!isFault(error)) throw error;
-      this.violations.push(`receipt: ${error.message}`);
-      return null;
+    if (this.identities.length === 0) throw new Error("nobody is enrolled");
+    let last: unknown = null;
+    for (const identity of this.identities) {
+      try {
+        return await openReceipt(jws, identity);
+      } catch (error) {
+        if (!isFault(error)) throw error;
+        last = error;
+      }
     }
+    this.violations.push(`receipt: ${String(last)}`);
+    return null;
   }
 
   private add({ claims, sha256 }: Opened<ReceiptClaims>): void {

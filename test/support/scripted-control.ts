@@ -1,30 +1,31 @@
 // A Control Plane that keeps a script: honest by default, and at any request whatever a test tells it to be.
 
-import { createHash } from "node:crypto";
-import * as v from "valibot";
 import type { AgentId } from "../../src/protocol/ids.ts";
 import type { JobClaims } from "../../src/protocol/job.ts";
 import { parseDocument } from "../../src/protocol/json.ts";
 import { LIMITS } from "../../src/protocol/limits.ts";
 import type { Ed25519Jwk } from "../../src/protocol/scalars.ts";
-import { TYP } from "../../src/protocol/trust.ts";
+import type { LicenseClaims } from "../../src/protocol/trust.ts";
 import {
   type BeatJob,
   type BeatReply,
   type BeatRequest,
   BeatRequestSchema,
+  type HeldReply,
   REPLY_HEADER,
+  type RekeyReply,
   type Slot,
 } from "../../src/protocol/wire.ts";
-import { importVerifyKey, thumbprint } from "../../src/trust/keys.ts";
-import { openJws } from "../../src/trust/strict-jws.ts";
 import { Authority, nonce } from "./authority.ts";
 import { problem } from "./lies.ts";
 import { LogStore } from "./log-store.ts";
+import { OrderDesk } from "./order-desk.ts";
+import { misfitOf, openProof, type Proof } from "./proof-door.ts";
 import { ReceiptLedger } from "./receipt-ledger.ts";
+import { changeKeys } from "./rekey-desk.ts";
 import type { VirtualTime } from "./virtual-time.ts";
 
-export type Route = "trust" | "activate" | "token" | "heartbeat" | "log" | "blob" | "wake";
+export type Route = "trust" | "activate" | "token" | "heartbeat" | "log" | "blob" | "wake" | "rekey";
 
 /** One request as it arrived. */
 export interface Exchange {
@@ -41,25 +42,6 @@ export type Lie = (
   exchange: Exchange,
   control: ScriptedControl,
 ) => Promise<Response>;
-
-const ProofSchema = v.strictObject({
-  htm: v.string(),
-  htu: v.string(),
-  jti: v.string(),
-  iat: v.number(),
-  bsha: v.string(),
-  ath: v.optional(v.string()),
-  nonce: v.optional(v.string()),
-});
-export const PROOF = {
-  what: "proof",
-  typ: TYP.dpop,
-  maxBytes: LIMITS.SMALL_JWS_BYTES,
-  schema: ProofSchema,
-  embeddedJwk: true,
-} as const;
-
-const digest = (data: string | Uint8Array) => createHash("sha256").update(data).digest("base64url");
 
 export class ScriptedControl {
   readonly url = "http://127.0.0.1:7777/";
@@ -88,14 +70,31 @@ export class ScriptedControl {
   /** When set, proofs must carry it. */
   dpopNonce: string | null = null;
   tokenLifetimeS = 600;
-  readonly tokens = new Set<string>();
+  /** Tokens it gave, and the key each is bound to. */
+  readonly tokens = new Map<string, string>();
   /** How far the `Date` of its answers is from the true time. */
   skewMs = 0;
   /** Members of the next reply alone. */
   extra: Partial<BeatReply> = {};
+  /** Members of the next held answer alone. */
+  extraHeld: Partial<HeldReply> = {};
   /** Envelopes for the next reply. */
   offers: string[] = [];
   chain = { n: 0, nonce: nonce() };
+  /** Standing orders. */
+  desk: OrderDesk;
+  /** It answers beats with orders only. */
+  quarantined = false;
+  /** The process it would take new keys from. */
+  recovering: string | null = null;
+  /** What the license after a change of keys says else. */
+  nextLicense: Partial<LicenseClaims> = {};
+  /** The answer to a change of keys, until the new key has beaten. */
+  rekeyed: { current: string; known: RekeyReply } | null = null;
+  /** Keys that were replaced. */
+  readonly retired = new Set<string>();
+  /** Every beat it understood, in the chain or not. */
+  readonly heard: BeatRequest[] = [];
   private last: { rid: string; inst: string; shown: string; body: Uint8Array; reply: string } | null = null;
   private readonly script: { route: Route; lie: Lie }[] = [];
   private readonly habits = new Map<Route, Lie>();
@@ -106,6 +105,7 @@ export class ScriptedControl {
     this.time = time;
     this.authority = authority;
     this.receipts = new ReceiptLedger(this.violations);
+    this.desk = new OrderDesk(authority);
   }
 
   static async make(time: VirtualTime): Promise<ScriptedControl> {
@@ -114,18 +114,42 @@ export class ScriptedControl {
 
   /** The same server at this instant, for a life of the agent that branches off here. Both go on by themselves. */
   fork(): ScriptedControl {
-    const twin = new ScriptedControl(this.time, this.authority);
+    const twin = new ScriptedControl(this.time, this.authority.fork());
     twin.receipts = this.receipts.fork(twin.violations);
     twin.chain = { ...this.chain };
     twin.last = this.last;
     twin.offers = [...this.offers];
-    for (const token of this.tokens) twin.tokens.add(token);
+    for (const [token, jkt] of this.tokens) twin.tokens.set(token, jkt);
+    for (const jkt of this.retired) twin.retired.add(jkt);
+    twin.desk = this.desk.fork(twin.authority);
+    twin.nextLicense = this.nextLicense;
+    twin.quarantined = this.quarantined;
+    twin.recovering = this.recovering;
+    twin.rekeyed = this.rekeyed;
     return twin;
   }
 
   async enrol(id: AgentId, jwk: Ed25519Jwk): Promise<void> {
     await this.authority.enrol(id, jwk);
-    this.receipts.identity = jwk;
+    this.receipts.identities.push(jwk);
+  }
+
+  /** Quarantines the agent: from the next beat on it is answered with orders only. */
+  quarantine(reason = "seen twice"): void {
+    this.quarantined = true;
+    this.desk.give({ type: "quarantine", reason });
+  }
+
+  /** An admin picks this process. */
+  recover(inst: string): void {
+    this.recovering = inst;
+    this.rekeyed = null;
+    this.desk.give({ type: "recover", inst });
+  }
+
+  /** A new chain: nothing of the one before is answered any more. */
+  forgetBeats(): void {
+    this.last = null;
   }
 
   /** The next requests to `route` meet these, one each, in order. */
@@ -176,8 +200,8 @@ export class ScriptedControl {
   }
 
   /** A reply's text as an honest server sends it: under the signature of its order key. */
-  async signed(reply: string): Promise<Response> {
-    const header = await this.authority.reply(reply, this.last?.rid ?? "");
+  async signed(reply: string, rid = this.rid): Promise<Response> {
+    const header = await this.authority.reply(reply, rid);
     const headers = { "content-type": "application/json", ...this.usualHeaders(), [REPLY_HEADER]: header };
     return new Response(reply, { headers });
   }
@@ -194,9 +218,11 @@ export class ScriptedControl {
       case "activate":
         throw new Error("a test that activates scripts the answer");
       case "token":
-        return (await this.badProof(exchange, null)) ?? this.grantToken();
+        return await this.grantToken(exchange);
       case "heartbeat":
         return (await this.badBearer(exchange)) ?? (await this.heartbeat(exchange));
+      case "rekey":
+        return (await this.badBearer(exchange)) ?? (await this.changeKeys(exchange));
       case "log":
         return (await this.badBearer(exchange)) ?? this.logs.put(exchange, this);
       case "blob":
@@ -206,40 +232,51 @@ export class ScriptedControl {
     }
   }
 
-  private grantToken(): Response {
+  private async grantToken(exchange: Exchange): Promise<Response> {
+    const proof = await openProof(exchange);
+    const bad = this.badProof(proof, exchange, null);
+    if (bad !== null) return bad;
     const token = `token-${this.tokens.size + 1}-${nonce()}`;
-    this.tokens.add(token);
+    this.tokens.set(token, proof.jkt);
     return this.json({ access_token: token, token_type: "DPoP", expires_in: this.tokenLifetimeS });
   }
 
-  private async badBearer(exchange: Exchange): Promise<Response | null> {
-    const token = (exchange.headers.get("authorization") ?? "").replace(/^DPoP /, "");
-    if (!this.tokens.has(token)) return problem(this, 401, "BEARER_INVALID");
-    return await this.badProof(exchange, token);
+  private tokenOf({ headers }: Exchange): string {
+    return (headers.get("authorization") ?? "").replace(/^DPoP /, "");
   }
 
-  /** Holds a request's proof against the request (RFC 9449 section 4.3). */
-  private async badProof(exchange: Exchange, token: string | null): Promise<Response | null> {
-    const { claims, header } = await openJws(exchange.headers.get("dpop"), PROOF, ({ jwk }) =>
-      importVerifyKey(jwk as Ed25519Jwk),
-    );
-    const checks: readonly (readonly [boolean, string])[] = [
-      [(await thumbprint(header.jwk as Ed25519Jwk)) === this.authority.agent.jkt, "key"],
-      [claims.htm === exchange.method, "method"],
-      [claims.htu === exchange.url.origin + exchange.url.pathname, "url"],
-      [claims.bsha === digest(exchange.body), "body"],
-      [claims.ath === (token === null ? undefined : digest(token)), "token"],
-      [Math.abs(claims.iat - this.time.nowS()) <= LIMITS.DPOP_AGE_S, "time"],
-      [!this.proofs.has(claims.jti), "request"],
-    ];
+  /** The key the request's token is bound to. */
+  private askerOf(exchange: Exchange): string {
+    return this.tokens.get(this.tokenOf(exchange)) ?? "";
+  }
+
+  private async badBearer(exchange: Exchange): Promise<Response | null> {
+    const token = this.tokenOf(exchange);
+    const proof = await openProof(exchange);
+    if (this.tokens.get(token) !== proof.jkt) return problem(this, 401, "BEARER_INVALID");
+    const bad = this.badProof(proof, exchange, token);
+    if (bad !== null) return bad;
+    const gone = this.retired.has(proof.jkt) && exchange.route !== "heartbeat" && exchange.route !== "rekey";
+    return gone ? problem(this, 403, "AGENT_SUPERSEDED") : null;
+  }
+
+  /** Holds a request's proof against the request, and asks for the server's nonce. */
+  private badProof({ claims, jkt }: Proof, exchange: Exchange, token: string | null): Response | null {
+    const known = this.authority.holder(jkt) !== null && !this.proofs.has(claims.jti);
+    const wrong = known ? misfitOf(claims, exchange, token, this.time.nowS()) : "key or request";
     this.proofs.add(claims.jti);
-    const wrong = checks.find(([right]) => !right);
-    if (wrong) {
-      this.violations.push(`${exchange.route}: proof of another ${wrong[1]}`);
+    if (wrong !== null) {
+      this.violations.push(`${exchange.route}: proof of another ${wrong}`);
       return problem(this, 401, "DPOP_INVALID");
     }
     const fresh = this.dpopNonce === null || claims.nonce === this.dpopNonce;
     return fresh ? null : problem(this, 401, "USE_DPOP_NONCE");
+  }
+
+  private async changeKeys(exchange: Exchange): Promise<Response> {
+    const asking = this.authority.holder(this.askerOf(exchange));
+    if (asking === null) throw new Error("a token of nobody");
+    return await changeKeys(this, asking, exchange.body);
   }
 
   private async heartbeat(exchange: Exchange): Promise<Response> {
@@ -247,7 +284,10 @@ export class ScriptedControl {
     if (this.beating > 1) this.violations.push("two beats in flight");
     try {
       const parsed = parseDocument(exchange.body, BeatRequestSchema);
-      if (parsed.ok) return await this.answer(parsed.value, exchange.body);
+      if (parsed.ok) {
+        this.heard.push(parsed.value);
+        return await this.answer(parsed.value, exchange.body, this.askerOf(exchange));
+      }
       this.violations.push(`beat: ${parsed.path} ${parsed.why}`);
       return problem(this, 400, "API_BODY_MALFORMED");
     } finally {
@@ -255,8 +295,10 @@ export class ScriptedControl {
     }
   }
 
-  private async answer(request: BeatRequest, body: Uint8Array): Promise<Response> {
+  private async answer(request: BeatRequest, body: Uint8Array, jkt: string): Promise<Response> {
     const { rid, inst, n, nonce: shown } = request.beat;
+    if (this.retired.has(jkt)) return await this.hold(request, [await this.superseded(request, jkt)]);
+    if (this.quarantined) return await this.hold(request, await this.desk.open(request));
     if (this.last?.rid === rid) {
       if (!Buffer.from(body).equals(this.last.body)) this.violations.push("a repeated beat with other bytes");
       return await this.signed(this.last.reply);
@@ -269,9 +311,29 @@ export class ScriptedControl {
     }
     this.chain = { n: inTurn ? n + 1 : this.chain.n, nonce: nonce() };
     this.beats.push(request);
+    this.rekeyed = null;
     const reply = JSON.stringify(await this.replyTo(request));
     this.last = { rid, inst, shown, body: Uint8Array.from(body), reply };
     return await this.signed(reply);
+  }
+
+  /** A retired key is told that it is over. */
+  private superseded({ orders: { epoch, seq } }: BeatRequest, jkt: string): Promise<string> {
+    const order = { type: "terminal", reason: "superseded", grace_s: 0 } as const;
+    return this.authority.order(order, { jkt, epoch, seq: seq + 1 });
+  }
+
+  private async hold({ beat: { rid } }: BeatRequest, orders: string[]): Promise<Response> {
+    const held: HeldReply = {
+      v: 1,
+      standing: "held",
+      time: this.time.wallMs(),
+      interval_s: this.intervalS,
+      orders,
+      ...this.extraHeld,
+    };
+    this.extraHeld = {};
+    return await this.signed(JSON.stringify(held), rid);
   }
 
   private async replyTo(request: BeatRequest): Promise<BeatReply> {
@@ -290,7 +352,7 @@ export class ScriptedControl {
       interval_s: this.intervalS,
       slot: this.slot,
       jobs: this.offers.splice(0, LIMITS.REPLY_JOBS),
-      orders: [],
+      orders: await this.desk.open(request),
       leases: named.map(({ jti, attempt }) => ({ jti, attempt, ttl_s: this.ttlS })),
       acks: this.acks ? received : [],
       ...extra,

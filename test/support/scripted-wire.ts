@@ -18,6 +18,7 @@ const ROUTES: readonly (readonly [RegExp, Route])[] = [
   [/^\/v1\/jobs\/[^/]+\/\d+\/log$/, "log"],
   [/^\/v1\/blobs\/[0-9a-f]{64}$/, "blob"],
   [/^\/v1\/wake$/, "wake"],
+  [/^\/v1\/rekey$/, "rekey"],
 ];
 
 function routeOf(url: URL): Route {

@@ -6,6 +6,7 @@ import { type OpenPaths, openOwnPath, openScopePaths } from "../../src/sandbox/s
 import { readSystemRoots } from "../../src/sandbox/system-roots.ts";
 import { scratchBytes, type ViewSpec } from "../../src/sandbox/view.ts";
 import type { JobStop } from "../job-stop.ts";
+import type { Scrubber } from "../scrub/scrubber.ts";
 import type { JobLog } from "../steps/job-log.ts";
 import type { StepRunner } from "../steps/run-command.ts";
 
@@ -15,6 +16,8 @@ export interface JobContext {
   readonly log: JobLog;
   readonly stop: JobStop;
   readonly steps: StepRunner;
+  /** Knows the job's secrets; everything the job says goes through it before it is cut, stored or told. */
+  readonly scrubber: Scrubber;
   readonly place: JobPlace;
 }
 

@@ -1,13 +1,16 @@
+import { invariant } from "../../src/fault/fault.ts";
 import type { TestRunPayload } from "../../src/protocol/job.ts";
 import type { TestRunResult } from "../../src/protocol/outcome.ts";
 import { readJUnit } from "../reports/junit.ts";
 import { type FileMark, markReportFile, readReportFile } from "../reports/read-report-file.ts";
 import { TapReader } from "../reports/tap.ts";
+import type { Scrubber } from "../scrub/scrubber.ts";
 import { checkout, gitComplaint } from "../steps/checkout.ts";
-import { displayArgv, displayLine } from "../steps/display.ts";
+import { displayLine } from "../steps/display.ts";
 import { lastLineOf, type StepEnd } from "../steps/run-command.ts";
 import { fitResult } from "./fit-result.ts";
 import type { JobContext, KindReport } from "./job-context.ts";
+import { scrubResult } from "./scrub-result.ts";
 import { type ReportReading, testVerdict, type Verdict } from "./test-verdict.ts";
 
 /** Everything a run of `test.run` has found out so far. */
@@ -46,14 +49,14 @@ async function checkOut(
   return null;
 }
 
-async function setUp({ setup, env }: TestRunPayload, context: JobContext): Promise<Verdict | null> {
-  for (const [index, argv] of setup.entries()) {
-    const view = context.place.jobView(env);
+async function setUp(payload: TestRunPayload, context: JobContext): Promise<Verdict | null> {
+  for (const [index, argv] of payload.setup.entries()) {
+    const view = context.place.jobView(environmentOf("setup", payload, context));
     const end = await context.steps.run({ name: `setup ${index + 1}`, argv, view });
     const early = cutShort(end, context);
     if (early) return early;
     if (end.exit_code !== 0) {
-      const detail = displayLine(`${displayArgv(argv)}: ${whatItSaid(end, lastLineOf(end))}`);
+      const detail = displayLine(`${end.title}: ${whatItSaid(end, lastLineOf(end))}`);
       return { end: "failed", reason: "setup_failed", detail };
     }
   }
@@ -61,19 +64,35 @@ async function setUp({ setup, env }: TestRunPayload, context: JobContext): Promi
 }
 
 async function test(payload: TestRunPayload, context: JobContext, found: Findings): Promise<Verdict> {
-  const { run, env, report } = payload;
-  const { steps, place } = context;
+  const { run, report } = payload;
+  const { steps, place, scrubber } = context;
   const tap = report.path === undefined && report.format !== "exit" ? new TapReader() : null;
   const before = report.path === undefined ? null : markReportFile(place.workspace, report.path);
   const end = await steps.run({
     name: "test",
     argv: run,
-    view: place.jobView(env),
+    view: place.jobView(environmentOf("run", payload, context)),
     ...(tap ? { onStdout: (chunk: Uint8Array) => tap.push(chunk) } : {}),
   });
   found.exitCode = end.exit_code;
-  found.reading = tap ? readOutput(tap, payload) : readFile(payload, place.workspace, before);
-  return cutShort(end, context) ?? testVerdict(end, found.reading, report.format, run);
+  found.reading = tap ? readOutput(tap, payload) : readFile(payload, place.workspace, before, scrubber);
+  return cutShort(end, context) ?? testVerdict(end, found.reading, report.format);
+}
+
+/** The job's values, and of its secrets those that the payload names for this step: no other step sees them. */
+function environmentOf(
+  step: "setup" | "run",
+  { env, secrets }: TestRunPayload,
+  { task }: JobContext,
+): Readonly<Record<string, string>> {
+  const names = secrets?.[step] ?? [];
+  return { ...env, ...Object.fromEntries(names.map((name) => [name, secretOf(task, name)])) };
+}
+
+function secretOf({ secrets }: JobContext["task"], name: string): string {
+  const value = Object.hasOwn(secrets, name) ? secrets[name] : undefined;
+  invariant(value !== undefined, "a job is started with every secret its payload names");
+  return value;
 }
 
 function readOutput(tap: TapReader, { report }: TestRunPayload): ReportReading {
@@ -83,7 +102,12 @@ function readOutput(tap: TapReader, { report }: TestRunPayload): ReportReading {
 }
 
 /** The file must come from this run: one that was there before it and is unchanged says nothing about it. */
-function readFile({ report }: TestRunPayload, workspace: number, before: FileMark | null): ReportReading {
+function readFile(
+  { report }: TestRunPayload,
+  workspace: number,
+  before: FileMark | null,
+  scrubber: Scrubber,
+): ReportReading {
   const { path, format } = report;
   if (path === undefined || format === "exit") return { read: "none", why: null };
   const name = displayLine(path);
@@ -93,14 +117,15 @@ function readFile({ report }: TestRunPayload, workspace: number, before: FileMar
   if (before?.inode === file.mark.inode && before.changedNs === file.mark.changedNs) {
     return { read: "none", why: `"${name}" was there before the run, and the run did not write it` };
   }
+  const bytes = scrubber.bytes(file.bytes);
   if (format === "tap") {
     const tap = new TapReader();
-    tap.push(file.bytes);
+    tap.push(bytes);
     const read = tap.finish(true);
     if (read === null) return { read: "unreadable", why: `"${name}" is not TAP` };
     return { read: "report", report: read, skippedWhole: tap.skippedWhole };
   }
-  const junit = readJUnit(new TextDecoder().decode(file.bytes));
+  const junit = readJUnit(new TextDecoder().decode(bytes));
   if (!junit.ok) return { read: "unreadable", why: displayLine(`"${name}": ${junit.why}`) };
   return { read: "report", report: junit.report, skippedWhole: false };
 }
@@ -139,11 +164,11 @@ function resultOf(
   payload: TestRunPayload,
   verdict: Verdict,
   found: Findings,
-  { steps, log }: JobContext,
+  { steps, log, scrubber }: JobContext,
 ): TestRunResult {
   const report = found.reading?.read === "report" ? found.reading.report : null;
   const decidedByExit = verdict.reason === "exit_zero" || verdict.reason === "exit_nonzero";
-  return fitResult({
+  const result: TestRunResult = {
     kind: "test.run",
     format: report?.format ?? (decidedByExit || payload.report.format === "exit" ? "exit" : null),
     exit_code: found.exitCode,
@@ -154,5 +179,6 @@ function resultOf(
     lists_cut: report?.listsCut ?? false,
     steps: [...steps.steps],
     ...(verdict.end === "succeeded" ? {} : { tail: log.tail() }),
-  });
+  };
+  return fitResult(scrubResult(result, scrubber));
 }

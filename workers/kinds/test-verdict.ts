@@ -1,6 +1,6 @@
 import type { ReportFormat } from "../../src/protocol/job.ts";
 import type { TestReport } from "../reports/test-tally.ts";
-import { displayArgv, displayLine } from "../steps/display.ts";
+import { displayLine } from "../steps/display.ts";
 import type { StepEnd } from "../steps/run-command.ts";
 import type { KindReport } from "./job-context.ts";
 
@@ -23,17 +23,12 @@ const failed = (reason: Verdict["reason"], detail: string | null): Verdict => ({
  * The verdict on a test command that ended by itself: exit status and report must say the same. A report asked for and
  * not there is a failure, a report without a single test too: a suite never passes by not running.
  */
-export function testVerdict(
-  end: StepEnd,
-  reading: ReportReading,
-  asked: ReportFormat,
-  run: readonly string[],
-): Verdict {
+export function testVerdict(end: StepEnd, reading: ReportReading, asked: ReportFormat): Verdict {
   if (end.end === "signalled") {
-    return failed("killed_by_signal", `${displayArgv(run)} was ended by ${end.signal}`);
+    return failed("killed_by_signal", `${end.title} was ended by ${end.signal}`);
   }
   if (end.why !== null) {
-    return failed("exit_nonzero", `${displayArgv(run)} cannot be started: ${displayLine(end.why)}`);
+    return failed("exit_nonzero", `${end.title} cannot be started: ${displayLine(end.why)}`);
   }
   const status = end.exit_code ?? 0;
   switch (reading.read) {

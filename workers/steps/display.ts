@@ -1,5 +1,4 @@
 import { printable } from "../../src/fault/fault.ts";
-import { shellWords } from "../../src/protocol/argv.ts";
 import { LIMITS } from "../../src/protocol/limits.ts";
 
 /** One line of a job's own text for a result: white space folded, control characters escaped, at most 500 characters. */
@@ -18,9 +17,6 @@ export function displayEnd(bytes: Uint8Array, chars: number): string {
   const safe = lines.flatMap((line) => line.split("\t").map(escapeAll).join("\t")).join("\n");
   return safe.slice(-chars).toWellFormed();
 }
-
-/** An argv as a person would type it. */
-export const displayArgv = (argv: readonly string[]): string => displayLine(shellWords(argv));
 
 /** `printable` shortens; a line of output must keep its length. */
 function escapeAll(text: string): string {

@@ -1,11 +1,13 @@
 import type { MessagePort } from "node:worker_threads";
+import { shellWords } from "../../src/protocol/argv.ts";
 import type { JobReport, ProgressMessage } from "../../src/protocol/execution.ts";
 import type { StepReport } from "../../src/protocol/outcome.ts";
 import type { JobLimits } from "../../src/protocol/scope.ts";
 import { runInSandbox, type SandboxEnd } from "../../src/sandbox/run.ts";
 import type { ViewSpec } from "../../src/sandbox/view.ts";
 import type { JobStop } from "../job-stop.ts";
-import { displayArgv, displayLine } from "./display.ts";
+import type { Scrubber } from "../scrub/scrubber.ts";
+import { displayLine } from "./display.ts";
 import type { JobLog } from "./job-log.ts";
 
 /** One command of a job. */
@@ -16,12 +18,12 @@ export interface Step {
   /** What the log's heading and the report show in place of the argv. */
   readonly title?: string;
   readonly view: ViewSpec;
-  /** Sees standard output as it arrives, besides the log. */
+  /** Sees standard output as it arrives, without secrets, besides the log. */
   readonly onStdout?: (chunk: Uint8Array) => void;
 }
 
-/** How a step ended, with the last lines it wrote that hold something, raw. */
-export type StepEnd = SandboxEnd & { readonly lastLines: readonly string[] };
+/** How a step ended, how it is shown, and the last lines it wrote that hold something, raw but for secrets. */
+export type StepEnd = SandboxEnd & { readonly title: string; readonly lastLines: readonly string[] };
 
 const LAST_BYTES = 2_048;
 
@@ -33,6 +35,7 @@ export class StepRunner {
   private readonly log: JobLog;
   private readonly stop: JobStop;
   private readonly port: MessagePort;
+  private readonly scrubber: Scrubber;
   private cpuMs = 0;
   private maxRssBytes = 0;
   private counted = false;
@@ -44,12 +47,14 @@ export class StepRunner {
     readonly log: JobLog;
     readonly stop: JobStop;
     readonly port: MessagePort;
+    readonly scrubber: Scrubber;
   }) {
     this.bwrapPath = parts.bwrapPath;
     this.limits = parts.limits;
     this.log = parts.log;
     this.stop = parts.stop;
     this.port = parts.port;
+    this.scrubber = parts.scrubber;
   }
 
   /** What all steps together used; null when no step's account could be had. */
@@ -64,25 +69,30 @@ export class StepRunner {
   /** Runs one step to its end. A job already stopped starts nothing more. */
   async run(step: Step): Promise<StepEnd> {
     const startedAt = Date.now();
-    const title = step.title === undefined ? displayArgv(step.argv) : displayLine(step.title);
+    // Scrubbed before it is cut: half a secret would not be known for one.
+    const title = displayLine(this.scrubber.text(step.title ?? shellWords(step.argv)));
     this.port.postMessage({ type: "step", step: step.name, at: startedAt } satisfies ProgressMessage);
     this.log.heading(`${step.name}: ${title}`);
+    const streams = { stdout: this.scrubber.stream(), stderr: this.scrubber.stream() };
     let last: Uint8Array = new Uint8Array();
+    const take = (stream: "stdout" | "stderr", clean: Uint8Array): boolean => {
+      if (stream === "stdout") step.onStdout?.(clean);
+      last = Buffer.concat([last.subarray(-LAST_BYTES), clean.subarray(-LAST_BYTES)]);
+      return this.log.output(clean);
+    };
     const end = await runInSandbox({
       bwrapPath: this.bwrapPath,
       view: step.view,
       argv: step.argv,
       fileBytesMax: this.limits.workspace_bytes,
       stop: this.stop,
-      onOutput: (stream, chunk) => {
-        if (stream === "stdout") step.onStdout?.(chunk);
-        last = Buffer.concat([last.subarray(-LAST_BYTES), chunk.subarray(-LAST_BYTES)]);
-        return this.log.output(chunk);
-      },
+      onOutput: (stream, chunk) => take(stream, streams[stream].push(chunk)),
     });
+    take("stdout", streams.stdout.end());
+    take("stderr", streams.stderr.end());
     this.record(step.name, title, startedAt, end);
     this.log.heading(`${step.name} ${endingOf(end, this.limits)}`);
-    return { ...end, lastLines: linesOf(last) };
+    return { ...end, title, lastLines: linesOf(last) };
   }
 
   private record(name: string, command: string, startedAt: number, end: SandboxEnd): void {

@@ -1,7 +1,8 @@
 import { consoleLine, logLine } from "../../agent/agent-log.ts";
 import { type RunOptions, runAgent } from "../../agent/run.ts";
 import { readAgentFile } from "../../agent/state-files.ts";
-import { fault } from "../../fault/fault.ts";
+import { EXIT } from "../../fault/exit.ts";
+import { fault, isFault } from "../../fault/fault.ts";
 import { shellWords } from "../../protocol/argv.ts";
 import { checkOwnBundle } from "../../release/self-check.ts";
 import { BUILD } from "../../terminal/build-info.ts";
@@ -21,6 +22,7 @@ export const runCommand = command({
       "agentina run",
       "agentina run --state-dir ./agent --log-dir ./agent-log --policy ./policy.toml",
     ],
+    exits: [[EXIT.TERMINAL, "the Control Plane ended this agent for good"]],
     trustVariables: "by-url",
   },
   args: {
@@ -34,8 +36,8 @@ export const runCommand = command({
     forbidDumps();
     const dirs = directoriesOf(args, process.env);
     const bundle = await genuine();
-    const url = readAgentFile(dirs.stateDir)?.url;
-    if (url !== undefined) refuseForeignTrust(url, process.env);
+    const url = knownUrl(dirs.stateDir);
+    if (url !== null) refuseForeignTrust(url, process.env);
     const console = consoleEcho(process.stdout);
     try {
       return await runAgent({
@@ -49,6 +51,16 @@ export const runCommand = command({
     }
   },
 });
+
+/** Where this agent's Control Plane is; null when nobody can tell. What is wrong with the file is told by the boot. */
+function knownUrl(stateDir: string): string | null {
+  try {
+    return readAgentFile(stateDir)?.url ?? null;
+  } catch (error) {
+    if (isFault(error)) return null;
+    throw error;
+  }
+}
 
 /** Only a binary that is what somebody signed runs jobs. */
 async function genuine(): Promise<RunOptions["bundle"]> {

@@ -116,6 +116,8 @@ async function enrol(
   if (!slot.held && (await waitingCount(db, accountId, nowMs)) > waitingMax(plan.max_agents)) {
     throw fault("ACCOUNT_FULL", { max: plan.max_agents });
   }
+  const spent = { account: accountId, token: token.id, jkt: proven.jkt, agent: agentId } as const;
+  services.ledger.append({ type: "token_redeemed", ...spent }, nowMs);
   await markRedeemed(db, accountId, token.id, { jkt: proven.jkt, agentId, nowMs });
   return replyOf(record, slot);
 }
@@ -157,6 +159,14 @@ async function newRecord(
       slot_since: null,
       waiting_since: nowMs,
       created_at: nowMs,
+      era,
+      order_seq: 0,
+      quarantined_at: null,
+      quarantine_reason: null,
+      terminated_at: null,
+      end_reason: null,
+      ended_at: null,
+      unconfirmed_since: null,
     },
     beat: {
       agent_id: agentId,
@@ -172,6 +182,13 @@ async function newRecord(
       kinds: "[]",
       facts: null,
       last_beat_at: null,
+      inst: null,
+      inst_since: null,
+      inst_beats: 0,
+      address: null,
+      seal_ctr: 0,
+      head_seq: 0,
+      head: null,
     },
   };
 }

@@ -61,6 +61,9 @@ export async function issueLicense(
   return { text, iat: nowS, exp, terms: termsOf(plan), weak };
 }
 
+/** Terms no plan has: an agent whose row says so gets a new license with its next heartbeat. */
+export const LICENSE_STALE = "";
+
 /** The plan's terms as the license carries them, for telling whether they changed. */
 const termsOf = ({ name, max_agents, max_concurrent_tasks_per_agent, kinds }: Plan): string =>
   JSON.stringify([name, max_agents, max_concurrent_tasks_per_agent, kinds]);

@@ -1,8 +1,11 @@
 import type { Server } from "bun";
 import { type Context, Hono } from "hono";
 import { secureHeaders } from "hono/secure-headers";
-import { asFault, errnoOf, fault, reasonOf } from "../../fault/fault.ts";
+import { asFault, errnoOf, fault, isFault, reasonOf } from "../../fault/fault.ts";
+import type { FaultCode } from "../../fault/registry.ts";
+import { refuseHindered } from "../auth/agent-refusal.ts";
 import { agentOf, bearerOf, operatorOf, spendProofs } from "../auth/door.ts";
+import { addressOf, RequestLimits } from "../auth/rate-limit.ts";
 import { readBody, singleValues } from "./body.ts";
 import { problemResponse, statusOf } from "./problem.ts";
 import type { Route } from "./route.ts";
@@ -21,9 +24,10 @@ type App = Hono<{ Bindings: Bindings }>;
  */
 export function createApp(routes: readonly Route[], services: Services): App {
   const app: App = new Hono();
+  const limits = new RequestLimits();
   app.use(secureHeaders({ crossOriginResourcePolicy: "same-origin", xFrameOptions: "DENY" }));
   for (const route of routes) {
-    app.on(route.method, route.path, (context) => answer(route, context, services));
+    app.on(route.method, route.path, (context) => answer(route, context, services, limits));
   }
   app.notFound(({ req }) => tell(fault("API_NOT_FOUND", { what: `"${req.method} ${req.path}"` }), services));
   app.onError((error) => tell(error, services));
@@ -34,11 +38,12 @@ async function answer(
   route: Route,
   context: Context<{ Bindings: Bindings }>,
   services: Services,
+  limits: RequestLimits,
 ): Promise<Response> {
   const started = performance.now();
   let response: Response;
   try {
-    response = await enter(route, context, services);
+    response = await enter(route, context, services, limits);
   } catch (error) {
     response = tell(error, services);
   }
@@ -54,14 +59,19 @@ async function enter(
   route: Route,
   context: Context<{ Bindings: Bindings }>,
   services: Services,
+  limits: RequestLimits,
 ): Promise<Response> {
   const request = context.req.raw;
   const nowMs = services.nowMs();
+  const peer = context.env.server.requestIP(request)?.address ?? null;
+  const address = addressOf(peer, request.headers.get("x-forwarded-for"));
   const common = {
     services,
     request,
     params: context.req.param(),
     nowMs,
+    address,
+    limits,
     patience: (seconds: number) => context.env.server.timeout(request, seconds),
   };
   // The runtime puts the Host header into the URL unread.
@@ -69,8 +79,13 @@ async function enter(
   const query = singleValues(new URL(request.url).searchParams, route.query);
   switch (route.who) {
     case "public": {
-      const body = await readBody(request, route.body);
-      return await route.handle({ ...common, query, body, principal: null });
+      const enterPublic = async () => {
+        const body = await readBody(request, route.body);
+        return await route.handle({ ...common, query, body, principal: null });
+      };
+      return route.guarded
+        ? await countingFailures(limits, address, nowMs, enterPublic)
+        : await enterPublic();
     }
     case "operator": {
       const principal = operatorOf(request, services);
@@ -82,9 +97,29 @@ async function enter(
       const body = await readBody(request, route.body);
       const principal = await agentOf(request, body, bearer, services, nowMs);
       const { accountId, proven } = principal;
+      await refuseHindered(principal, route.refuses, services);
       if (route.proofBy === "door") await spendProofs(services, accountId, [proven.proof], nowMs);
       return await route.handle({ ...common, query, body, principal });
     }
+  }
+}
+
+/** What is no guess at a token or a key: how every first request begins, and what an honest agent may meet. */
+const NO_GUESS: readonly FaultCode[] = ["USE_DPOP_NONCE", "AGENT_UNKNOWN", "WIRE_CLOCK_SKEW", "ACCOUNT_FULL"];
+
+/** Lets an address guess only so often. */
+async function countingFailures(
+  { failures }: RequestLimits,
+  address: string,
+  nowMs: number,
+  work: () => Promise<Response>,
+): Promise<Response> {
+  failures.check(address, nowMs);
+  try {
+    return await work();
+  } catch (error) {
+    if (!isFault(error) || !NO_GUESS.includes(error.code)) failures.spend(address, nowMs);
+    throw error;
   }
 }
 

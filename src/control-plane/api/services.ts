@@ -3,11 +3,13 @@ import type { DpopNonces } from "../auth/dpop-nonce.ts";
 import type { SeenProofs } from "../auth/seen-proofs.ts";
 import type { BeatInput, BeatOutcome } from "../beat/beat-input.ts";
 import type { BlobFiles } from "../data/blob-files.ts";
+import type { Ledger } from "../data/ledger.ts";
 import type { LogFiles } from "../data/log-files.ts";
 import type { KeySource } from "../keys/keyring.ts";
 import type { JobWatch } from "../live/job-watch.ts";
 import type { Serial } from "../live/serial.ts";
 import type { WakeLines } from "../live/wake-lines.ts";
+import type { SecretVault } from "../secrets/vault.ts";
 import type { Log } from "../serve/log.ts";
 import type { Settings } from "../settings.ts";
 import type { Store } from "../store/store.ts";
@@ -18,6 +20,8 @@ export interface Services {
   readonly keys: KeySource;
   readonly settings: Settings;
   readonly era: number;
+  readonly ledger: Ledger;
+  readonly vault: SecretVault;
   /** The account of whoever holds the admin key. */
   readonly operatorAccount: AccountId;
   readonly adminKey: string;

@@ -65,9 +65,10 @@ export function openBearer(secret: Uint8Array, token: string, nowS: number): Bea
   if (end === -1 || found.length !== expected.length || !timingSafeEqual(found, expected)) {
     throw fault("BEARER_INVALID", { why: "this Control Plane did not make it" });
   }
-  const [header, payload = ""] = signed.split(".");
+  const [header, payload = "", ...more] = signed.split(".");
   const claims = parseDocument(decodeBase64url(payload) ?? "", BearerClaimsSchema);
-  if (header !== HEADER || !claims.ok) throw fault("BEARER_INVALID", { why: "it is not an access token" });
+  if (header !== HEADER || more.length > 0 || !claims.ok)
+    throw fault("BEARER_INVALID", { why: "it is not an access token" });
   if (nowS >= claims.value.exp) throw fault("BEARER_INVALID", { why: "it has expired" });
   return claims.value;
 }

@@ -3,6 +3,7 @@ import type { Services } from "../api/services.ts";
 import { sameSecret } from "../data/admin-key.ts";
 import { recordProofs } from "../store/proofs.ts";
 import { type BearerClaims, openBearer } from "./bearer.ts";
+import { noteSkew } from "./clock-skew.ts";
 import { checkProof, type Proven, replayed } from "./dpop.ts";
 import type { AgentPrincipal, OperatorPrincipal } from "./principal.ts";
 
@@ -52,7 +53,8 @@ export function provenBy(
 ): Promise<Proven> {
   const url = `${services.publicUrl}${new URL(request.url).pathname}`;
   const target = { method: request.method, url, body, ...(bearer === undefined ? {} : { bearer }) };
-  const ctx = { nonces: services.nonces, seen: services.seen, nowMs };
+  const skewed = (jkt: string, seconds: number) => noteSkew(jkt, seconds, services);
+  const ctx = { nonces: services.nonces, seen: services.seen, nowMs, skewed };
   return checkProof(request.headers.get("dpop"), target, ctx);
 }
 

@@ -52,6 +52,8 @@ export interface DpopContext {
   readonly nonces: DpopNonces;
   readonly seen: SeenProofs;
   readonly nowMs: number;
+  /** Told when a key has signed just now with a clock that is too far off. */
+  readonly skewed?: (jkt: string, seconds: number) => void;
 }
 
 /**
@@ -74,7 +76,11 @@ export async function checkProof(
     throw invalid("it is for another access token");
   }
   const seconds = Math.abs(nowS - claims.iat);
-  if (seconds > LIMITS.DPOP_AGE_S) throw fault("WIRE_CLOCK_SKEW", { seconds });
+  if (seconds > LIMITS.DPOP_AGE_S) {
+    // With a nonce of ours it is new, whatever time it says; an old one played back says nothing of anybody's clock.
+    if (ctx.nonces.accepts(claims.nonce, nowS)) ctx.skewed?.(jkt, seconds);
+    throw fault("WIRE_CLOCK_SKEW", { seconds });
+  }
   if (!ctx.nonces.accepts(claims.nonce, nowS)) throw fault("USE_DPOP_NONCE");
   const proof = `${jkt}.${claims.jti}`;
   if (!ctx.seen.admit(proof, ctx.nowMs)) throw replayed();

@@ -1,10 +1,12 @@
 import { SETTINGS } from "../settings.ts";
 
 const PRUNED_EVERY_MS = 10_000;
+const REMEMBERED_MAX = 100_000;
 
 /**
  * Proofs seen by this process, in front of the table every replica shares: a replay is refused before it costs a write,
- * and two at the same instant cannot both pass.
+ * and two at the same instant cannot both pass. Keys cost their makers nothing, so it is bounded: what it forgets early
+ * the table still knows.
  */
 export class SeenProofs {
   private readonly until = new Map<string, number>();
@@ -15,7 +17,15 @@ export class SeenProofs {
     if (nowMs - this.prunedMs > PRUNED_EVERY_MS) this.prune(nowMs);
     if (this.until.has(proof)) return false;
     this.until.set(proof, nowMs + SETTINGS.PROOF_KEPT_MS);
+    if (this.until.size > REMEMBERED_MAX) this.forgetOldest();
     return true;
+  }
+
+  private forgetOldest(): void {
+    for (const [proof] of this.until) {
+      this.until.delete(proof);
+      return;
+    }
   }
 
   /** Map keeps the order of insertion, which is the order of expiry. */

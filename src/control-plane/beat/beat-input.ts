@@ -18,6 +18,9 @@ export type ReceivedReceipt =
 export interface BeatInput {
   readonly accountId: AccountId;
   readonly agentId: AgentId;
+  /** Thumbprint of the key that signed it, and the address it came from. */
+  readonly jkt: string;
+  readonly address: string;
   /** Name of its DPoP proof, to be written down with it, and the proof's time in seconds. */
   readonly proof: string;
   readonly iatS: number;
@@ -42,4 +45,10 @@ export interface Aftermath {
   /** Attempts whose receipt came with the beat. */
   readonly toldAttempts: readonly { readonly job: JobId; readonly attempt: number }[];
   readonly standing: AgentStanding;
+  /** Anomalies this beat was the first sign of, for the log. */
+  readonly anomalies: readonly { readonly id: string; readonly kind: string; readonly what: string }[];
+  /** What has happened to the agent by this beat. */
+  readonly events: readonly AgentEvent[];
 }
+
+export type AgentEvent = "quarantined" | "ended" | "resynchronised";

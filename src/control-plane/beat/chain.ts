@@ -32,6 +32,13 @@ export const newChain = (first: string): ChainState => ({
   superseded: [],
 });
 
+/**
+ * The chain of an agent whose beats of the past were lost here: it goes on from whatever this beat shows, which, sent
+ * again, gets the same answer.
+ */
+export const joinedChain = (beat: ChainBeat, fresh: string): ChainState =>
+  advance({ ...newChain(beat.nonce), n: beat.n }, beat, fresh);
+
 export interface ChainBeat {
   readonly n: number;
   readonly nonce: string;
@@ -55,7 +62,11 @@ export type ChainVerdict =
   | { readonly verdict: "late"; readonly why: string }
   | { readonly verdict: "anomaly"; readonly kind: ChainAnomaly; readonly why: string };
 
-/** Judges a beat against its agent's chain; `fresh` is the nonce to give if it goes on. The first line that fits wins. */
+/**
+ * Judges a beat against its agent's chain; `fresh` is the nonce to give if it goes on. The first line that fits wins.
+ * A proof's time has whole seconds: a beat of the same second as the last one counts as not later, and a process that is
+ * put off for that is heard with its next try.
+ */
 export function judgeBeat(chain: ChainState, beat: ChainBeat, fresh: string): ChainVerdict {
   const followed = chain.superseded.find(({ inst }) => inst === beat.inst);
   if (followed !== undefined) {
@@ -74,6 +85,8 @@ export function judgeBeat(chain: ChainState, beat: ChainBeat, fresh: string): Ch
     return anomaly("beat_ahead", `it is beat ${beat.n}, the server is at ${chain.n}`);
   }
   if (chain.rids.includes(beat.rid)) return { verdict: "late", why: "it was answered before" };
+  // The first beat of a process that ended unheard may be under way while its successor is answered.
+  if (notLater(chain, beat)) return { verdict: "late", why: "a later beat of this agent was accepted since" };
   return anomaly("stale_nonce", "its nonce was used already, by a beat it is not");
 }
 
@@ -85,8 +98,12 @@ function judgeRepeat(chain: ChainState, beat: ChainBeat, fresh: string): ChainVe
       ? { verdict: "repeated" }
       : anomaly("stale_nonce", "one process asks twice with one nonce");
   }
+  // Answering a dead process now would take back the nonce of the living one.
+  if (notLater(chain, beat)) return { verdict: "late", why: "a beat made no earlier was accepted just now" };
   return { verdict: "reforked", chain: refork(chain, beat, fresh) };
 }
+
+const notLater = ({ last }: ChainState, { iatS }: ChainBeat): boolean => last !== null && iatS <= last.iat;
 
 const advance = (chain: ChainState, beat: ChainBeat, fresh: string): ChainState => ({
   ...follow(chain, beat),

@@ -15,6 +15,8 @@ export interface BeatFacts {
   readonly licensedKinds: readonly string[];
   readonly maxConcurrent: number;
   readonly leaseTtlS: number;
+  /** False when the agent is told to take nothing, or to end: nothing is offered then, whatever it says of itself. */
+  readonly mayTake: boolean;
 }
 
 /** What the beat itself changes, before anything is offered. */
@@ -89,8 +91,11 @@ export function offersFor(
   const { held, ...offer } = offerFacts(facts, news);
   const offers = chooseOffers({ ...offer, held, except: news.except }, queued);
   const chosen = new Set(offers.map(({ id }) => id));
+  const named = new Set(facts.input.request.jobs.map(({ jti }) => jti));
   const withdrawn = held.flatMap((job) => {
-    if (job.state !== "offered" || chosen.has(job.id)) return [];
+    // Of one that is being cancelled, only what the agent does not speak of was never taken.
+    const untaken = job.state === "offered" || (job.state === "cancelling" && !named.has(job.id));
+    if (!untaken || chosen.has(job.id)) return [];
     const change = jobAfter(job, { type: "withdrawn", nowMs: facts.input.nowMs });
     return change === null ? [] : [{ ...job, ...change }];
   });
@@ -104,11 +109,12 @@ export function appetite(facts: BeatFacts, news: BeatNews): { kinds: readonly st
   return { kinds: offer.kinds, free };
 }
 
-function offerFacts({ input, slotHeld, licensedKinds, maxConcurrent }: BeatFacts, news: BeatNews) {
+function offerFacts(facts: BeatFacts, news: BeatNews) {
+  const { input, slotHeld, mayTake, licensedKinds, maxConcurrent } = facts;
   const { agent, capacity, host } = input.request;
   return {
     state: agent.state,
-    slotHeld,
+    slotHeld: slotHeld && mayTake,
     kinds: host.kinds.filter((kind) => licensedKinds.includes(kind)),
     capacity: Math.min(capacity.max, maxConcurrent),
     inFlight: capacity.in_flight,

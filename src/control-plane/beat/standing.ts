@@ -15,6 +15,7 @@ export function standingOf({ agent, beat }: AgentRecord, plan: Plan, held: reado
   const kinds = (JSON.parse(beat.kinds) as string[]).filter((kind) =>
     plan.kinds.some((licensed) => licensed === kind),
   );
+  if (agent.quarantined_at !== null || agent.terminated_at !== null) return { kinds, free: 0 };
   if (beat.state === null || !takesWork(beat.state, agent.slot_since !== null)) return { kinds, free: 0 };
   const offered = held.filter(({ state }) => state === "offered").length;
   const capacity = Math.min(beat.capacity, plan.max_concurrent_tasks_per_agent);

@@ -1,15 +1,18 @@
-import type { Plan } from "../../protocol/api.ts";
-import type { AccountId, AgentId, JobId, Sha256 } from "../../protocol/ids.ts";
+import type { AnomalyKind, Plan } from "../../protocol/api.ts";
+import type { AccountId, AgentId, JobId, RandomBytes, Sha256 } from "../../protocol/ids.ts";
 import type { JobLimits } from "../../protocol/scope.ts";
 import { SETTINGS } from "../settings.ts";
 import { plansOf } from "../store/accounts.ts";
-import { type AgentRecord, agentRecords, saveBeats, saveLicense } from "../store/agents.ts";
+import { type AgentRecord, agentRecords, saveAgent, saveBeats } from "../store/agents.ts";
 import { type Finding, recordFinding } from "../store/anomalies.ts";
+import { noteInstance } from "../store/instances.ts";
 import { changeJob, heldJobs } from "../store/jobs.ts";
 import { expectLog, openLog } from "../store/logs.ts";
+import { addOrder, openOrders, saveOrder } from "../store/orders.ts";
 import { recordProofs } from "../store/proofs.ts";
 import { storeReceipts } from "../store/receipts.ts";
-import type { JobRow, ReceiptRow, Writer } from "../store/schema.ts";
+import { retiredKeys } from "../store/retired-keys.ts";
+import type { InstanceRow, JobRow, OrderRow, ReceiptRow, RetiredKeyRow, Writer } from "../store/schema.ts";
 import type { BeatInput } from "./beat-input.ts";
 
 /** What a receipt says the log of its attempt is. */
@@ -23,6 +26,15 @@ export interface ToldLog {
   readonly nowMs: number;
 }
 
+interface Read {
+  readonly agents: Map<AgentId, AgentRecord>;
+  readonly plans: ReadonlyMap<AccountId, Plan>;
+  readonly freshProofs: ReadonlySet<string>;
+  readonly retired: ReadonlyMap<string, RetiredKeyRow>;
+  readonly orders: readonly OrderRow[];
+  readonly jobs: readonly JobRow[];
+}
+
 /**
  * The rows a group of heartbeats is decided upon, read at once and written at once. Each beat leaves it as the next one
  * of the group must see it.
@@ -31,34 +43,47 @@ export class World {
   readonly plans: ReadonlyMap<AccountId, Plan>;
   /** Names of proofs nobody had shown before this group. */
   readonly freshProofs: ReadonlySet<string>;
+  /** Keys shown that an agent had before it was recovered. */
+  readonly retired: ReadonlyMap<string, RetiredKeyRow>;
   private readonly agents: Map<AgentId, AgentRecord>;
   private readonly jobs = new Map<JobId, JobRow>();
+  private readonly orders = new Map<AgentId, OrderRow[]>();
   private readonly touchedAgents = new Set<AgentId>();
-  private readonly relicensed = new Set<AgentId>();
+  private readonly changedAgents = new Set<AgentId>();
   private readonly touchedJobs = new Set<JobId>();
   private readonly leased: JobRow[] = [];
   private readonly receipts: ReceiptRow[] = [];
   private readonly toldLogs: ToldLog[] = [];
-  private readonly findings: Finding[] = [];
+  /** What happens to orders, in its order: a number may be freed by one step and taken by the next. */
+  private readonly orderSteps: ((db: Writer) => Promise<void>)[] = [];
+  private readonly instances: InstanceRow[] = [];
 
-  private constructor(
-    agents: Map<AgentId, AgentRecord>,
-    plans: ReadonlyMap<AccountId, Plan>,
-    freshProofs: ReadonlySet<string>,
-    held: readonly JobRow[],
-  ) {
-    this.agents = agents;
-    this.plans = plans;
-    this.freshProofs = freshProofs;
-    for (const job of held) this.jobs.set(job.id, job);
+  private constructor(read: Read) {
+    this.agents = read.agents;
+    this.plans = read.plans;
+    this.freshProofs = read.freshProofs;
+    this.retired = read.retired;
+    for (const job of read.jobs) this.jobs.set(job.id, job);
+    for (const order of read.orders) this.ordersOf(order.agent_id).push(order);
   }
 
   /** Reads what the beats need, and writes their proofs down. */
   static async read(db: Writer, inputs: readonly BeatInput[]): Promise<World> {
-    const fresh = await recordProofs(db, inputs);
+    const freshProofs = await recordProofs(db, inputs);
     const agents = await agentRecords(db, inputs);
     const plans = await plansOf(db, [...new Set(inputs.map(({ accountId }) => accountId))]);
-    return new World(agents, plans, fresh, await heldJobs(db, inputs));
+    const foreign = inputs.filter(({ agentId, jkt }) => agents.get(agentId)?.agent.jkt !== jkt);
+    return new World({
+      agents,
+      plans,
+      freshProofs,
+      retired: await retiredKeys(
+        db,
+        foreign.map(({ jkt }) => jkt),
+      ),
+      orders: await openOrders(db, inputs),
+      jobs: await heldJobs(db, inputs),
+    });
   }
 
   agent(id: AgentId): AgentRecord | undefined {
@@ -89,10 +114,33 @@ export class World {
     this.touchedJobs.add(job.id);
   }
 
-  putAgent(record: AgentRecord, licenseChanged: boolean): void {
+  /** `changed`: the agent itself, not only what its beats leave. */
+  putAgent(record: AgentRecord, changed: boolean): void {
     this.agents.set(record.agent.id, record);
     this.touchedAgents.add(record.agent.id);
-    if (licenseChanged) this.relicensed.add(record.agent.id);
+    if (changed) this.changedAgents.add(record.agent.id);
+  }
+
+  /** The agent's open orders, by number. */
+  openOrders(id: AgentId): readonly OrderRow[] {
+    return this.ordersOf(id);
+  }
+
+  giveOrder(order: OrderRow): void {
+    this.ordersOf(order.agent_id).push(order);
+    this.orderSteps.push((db) => addOrder(db, order));
+  }
+
+  /** Notes what has become of an open order; `next` may have another number. */
+  putOrder(before: OrderRow, next: OrderRow): void {
+    const orders = this.ordersOf(before.agent_id);
+    const rest = orders.filter(({ seq }) => seq !== before.seq);
+    const open = next.state === "open" ? [...rest, next] : rest;
+    this.orders.set(
+      before.agent_id,
+      open.sort((a, b) => a.seq - b.seq),
+    );
+    this.orderSteps.push((db) => saveOrder(db, before, next));
   }
 
   putReceipt(receipt: ReceiptRow): void {
@@ -108,8 +156,8 @@ export class World {
     this.toldLogs.push(log);
   }
 
-  find(finding: Finding): void {
-    this.findings.push(finding);
+  noteInstance(instance: InstanceRow): void {
+    this.instances.push(instance);
   }
 
   async write(db: Writer): Promise<void> {
@@ -118,16 +166,19 @@ export class World {
       db,
       records.map(({ beat }) => beat),
     );
-    for (const { agent } of records.filter(({ agent }) => this.relicensed.has(agent.id))) {
-      const { license, license_terms, license_iat, license_exp, weak } = agent;
-      const columns = { license, license_terms, license_iat, license_exp, weak };
-      await saveLicense(db, agent.account_id, agent.id, columns);
-    }
+    for (const { agent } of records) if (this.changedAgents.has(agent.id)) await saveAgent(db, agent);
+    for (const step of this.orderSteps) await step(db);
     for (const id of this.touchedJobs) await this.writeJob(db, id);
     await storeReceipts(db, this.receipts);
     for (const job of this.leased) await writeOpenedLog(db, job);
     for (const log of this.toldLogs) await expectLog(db, log.accountId, log, log);
-    for (const finding of this.findings) await recordFinding(db, finding);
+    for (const instance of this.instances) await noteInstance(db, instance);
+  }
+
+  private ordersOf(id: AgentId): OrderRow[] {
+    const orders = this.orders.get(id) ?? [];
+    this.orders.set(id, orders);
+    return orders;
   }
 
   private async writeJob(db: Writer, id: JobId): Promise<void> {
@@ -140,6 +191,20 @@ export class World {
       ...{ step, outcome, reason, receipt_sha256, queued_at, started_at, finished_at },
     });
   }
+}
+
+/** Writes findings down at once; answers those that opened a case. */
+export async function recordFindings(
+  db: Writer,
+  findings: readonly Finding[],
+  random: RandomBytes,
+): Promise<{ id: string; kind: AnomalyKind; what: string }[]> {
+  const opened: { id: string; kind: AnomalyKind; what: string }[] = [];
+  for (const finding of findings) {
+    const { id, fresh } = await recordFinding(db, finding, random);
+    if (fresh) opened.push({ id, kind: finding.kind, what: finding.evidence.what });
+  }
+  return opened;
 }
 
 async function writeOpenedLog(db: Writer, job: JobRow): Promise<void> {

@@ -86,6 +86,7 @@ function facts(job: JobView): string[] {
     ...(claims?.result?.commit ? [["Commit", claims.result.commit] as const] : []),
     ...grantRows(claims),
     ["Time", timeLine(job)],
+    ["Reason", job.cancel_reason ?? ""],
     ["Log", logLine(job)],
     ["Receipt", receiptLine(job)],
   ];

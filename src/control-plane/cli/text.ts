@@ -1,3 +1,5 @@
+import { fault } from "../../fault/fault.ts";
+
 /** What a job or a host said, fit for a terminal: lines and tabs stay, everything a terminal acts on is escaped. */
 export const safeText = (text: string): string =>
   text
@@ -47,4 +49,17 @@ export function parseSeconds(text: string): number | null {
   if (match === null) return null;
   const unit = { s: 1, m: 60, h: 3600, d: 86_400 }[match[2] ?? "s"] ?? 1;
   return Number(match[1]) * unit;
+}
+
+/** A time given as an option, in seconds. Throws CLI_BAD_VALUE. */
+export function secondsArg(
+  value: string,
+  flag: string,
+  command: string,
+  { min, max }: { readonly min: number; readonly max: number },
+): number {
+  const seconds = parseSeconds(value);
+  if (seconds !== null && seconds >= min && seconds <= max) return seconds;
+  const why = `it must be a time from ${min}s to ${duration(max * 1000)}, such as 30s, 15m or 2h`;
+  throw fault("CLI_BAD_VALUE", { flag, value, why, command });
 }

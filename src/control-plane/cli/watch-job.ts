@@ -149,6 +149,8 @@ function stateNote({ state, step, agent_id, attempt }: JobView): string {
       return step === null ? `running${by}` : `step ${safeLine(step)}`;
     case "overdue":
       return "its agent is silent; the outcome is waited for";
+    case "cancelling":
+      return "cancelling: its agent is told to end it";
     case "finished":
       return "finished";
   }

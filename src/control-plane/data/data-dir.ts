@@ -9,11 +9,18 @@ export interface DataPaths {
   readonly root: string;
   readonly keys: string;
   readonly adminKey: string;
+  /** Opens the secrets in the database; never part of a backup. */
+  readonly secretsKey: string;
   readonly database: string;
   /** Written once everything of the first start is there; from then on nothing is made anew. */
   readonly installed: string;
   readonly blobs: string;
   readonly logs: string;
+  /** What must outlive the database; never part of a backup. */
+  readonly ledger: string;
+  /** A backup that is being brought back, and one that is whole and has to take its place. */
+  readonly restoring: string;
+  readonly restored: string;
   readonly lock: string;
   readonly pid: string;
   /** Address and pid of the process serving it, for commands on the same host. */
@@ -26,10 +33,14 @@ export function dataPaths(directory: string): DataPaths {
     root,
     keys: join(root, "keys"),
     adminKey: join(root, "admin.key"),
+    secretsKey: join(root, "secrets.key"),
     database: join(root, "control.db"),
     installed: join(root, "installed"),
     blobs: join(root, "blobs"),
     logs: join(root, "logs"),
+    ledger: join(root, "ledger.jsonl"),
+    restoring: join(root, "restore.tmp"),
+    restored: join(root, "restore.ready"),
     lock: join(root, "lock"),
     pid: join(root, "lock.pid"),
     serve: join(root, "serve.json"),

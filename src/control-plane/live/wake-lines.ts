@@ -85,6 +85,21 @@ export class WakeLines {
     }
   }
 
+  /** Tells one agent to beat now, whether or not there is work for it. */
+  tell(agentId: AgentId): void {
+    this.lines.get(agentId)?.send(BEAT);
+  }
+
+  /** Tells every agent of the account: what concerns them all has changed. */
+  tellAll(accountId: AccountId): void {
+    for (const line of [...this.lines.values()]) if (line.accountId === accountId) line.send(BEAT);
+  }
+
+  /** Ends the agent's line: it has no right to one any more. */
+  close(agentId: AgentId): void {
+    this.lines.get(agentId)?.close();
+  }
+
   /** Ends every line: the server stops. */
   closeAll(): void {
     for (const line of [...this.lines.values()]) line.close();

@@ -6,6 +6,7 @@ import { TYP } from "../../protocol/trust.ts";
 import type { SigningKey } from "../../trust/keys.ts";
 import { signJws } from "../../trust/sign-jws.ts";
 import { sha256Of } from "../../trust/strict-jws.ts";
+import type { SealedSecrets } from "../secrets/provide.ts";
 import type { JobRow } from "../store/schema.ts";
 
 /** The agent a job is signed for. */
@@ -18,9 +19,10 @@ export interface Addressee {
   readonly seq: number;
 }
 
-/** Signs one job for one agent: at the moment it is offered, never before, for a quarter of an hour. */
+/** Signs one job, with its secrets sealed to the agent, for one agent: at the moment it is offered, never before, for a quarter of an hour. */
 export async function signEnvelope(
   job: JobRow,
+  secrets: SealedSecrets,
   to: Addressee,
   key: SigningKey,
   nowS: number,
@@ -41,6 +43,7 @@ export async function signEnvelope(
     scope: JSON.parse(job.scope) as Scope,
     limits: JSON.parse(job.limits) as JobLimits,
     ...(blobs.length === 0 ? {} : { blobs }),
+    ...(Object.keys(secrets).length === 0 ? {} : { secrets: { ...secrets } }),
     on_lost: job.on_lost,
     iat: nowS,
     nbf: nowS,

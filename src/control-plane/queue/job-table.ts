@@ -24,6 +24,10 @@ export type JobEvent =
   /** The agent cannot take it any more, or is silent for too long after an offer. */
   | { readonly type: "withdrawn"; readonly nowMs: number }
   | { readonly type: "lease_expired"; readonly nowMs: number }
+  /** A secret it is to be given cannot be had: it is never offered without. */
+  | { readonly type: "unprovided"; readonly code: string; readonly nowMs: number }
+  /** Somebody wants it ended. */
+  | { readonly type: "cancel"; readonly why: string; readonly nowMs: number }
   | {
       readonly type: "receipt";
       readonly outcome: Outcome;
@@ -51,6 +55,7 @@ export type JobChange = Partial<
     | "queued_at"
     | "started_at"
     | "finished_at"
+    | "cancel_reason"
   >
 >;
 
@@ -107,6 +112,13 @@ const reject = (job: JobRow, { code, nowMs }: Event<"rejected">): JobChange => {
   return { state: "finished", rejections, outcome: "refused", reason: code, finished_at: nowMs };
 };
 
+const refuse = (_: JobRow, { code, nowMs }: Event<"unprovided">): JobChange => ({
+  state: "finished",
+  outcome: "refused",
+  reason: code,
+  finished_at: nowMs,
+});
+
 const expire = (job: JobRow, event: Event<"lease_expired">): JobChange =>
   job.on_lost === "requeue" && job.attempt < SETTINGS.ATTEMPTS
     ? nextAttempt(job, event)
@@ -128,6 +140,39 @@ const settle = (job: JobRow, event: Event<"receipt">): JobChange => {
   };
 };
 
+/** Nobody else gets it, whatever its agent says or does not say from here on. */
+const beginCancel = (_: JobRow, { why }: Event<"cancel">): JobChange => ({
+  state: "cancelling",
+  cancel_reason: why,
+});
+
+const cancelled = (_: JobRow, { nowMs }: { readonly nowMs: number }): JobChange => ({
+  state: "finished",
+  outcome: "cancelled",
+  reason: "order_cancel",
+  finished_at: nowMs,
+  lease_until: null,
+});
+
+const cancelQueued = (job: JobRow, event: Event<"cancel">): JobChange => ({
+  ...cancelled(job, event),
+  cancel_reason: event.why,
+});
+
+/** A run that is being cancelled keeps its lease until it has ended; what never had one gets none any more. */
+const holdCancelling = (job: JobRow, event: Event<"named">): JobChange | null =>
+  job.lease_until === null ? null : { ...hold(job, event), state: "cancelling" };
+
+/** It was offered and never taken: nothing of it runs anywhere. */
+const withdrawCancelling = (job: JobRow, event: Event<"withdrawn">): JobChange | null =>
+  job.lease_until === null ? cancelled(job, event) : null;
+
+/** What the agent made of it counts, also when it had finished first; but it is not tried again. */
+const settleCancelling = (job: JobRow, event: Event<"receipt">): JobChange =>
+  event.reason === "never_started" || event.outcome === "lease_lost"
+    ? { ...cancelled(job, event), receipt_sha256: event.sha256 }
+    : settle(job, event);
+
 const FREE = { agent_id: null, envelope_sha256: null, offered_at: null, lease_until: null } as const;
 
 const TABLE: Readonly<Record<JobState, Row>> = {
@@ -138,7 +183,9 @@ const TABLE: Readonly<Record<JobState, Row>> = {
     returned: nothing,
     rejected: nothing,
     withdrawn: nothing,
+    unprovided: refuse,
     lease_expired: nothing,
+    cancel: cancelQueued,
     receipt: nothing,
   },
   offered: {
@@ -149,7 +196,9 @@ const TABLE: Readonly<Record<JobState, Row>> = {
     returned: requeue,
     rejected: reject,
     withdrawn: requeue,
+    unprovided: refuse,
     lease_expired: nothing,
+    cancel: beginCancel,
     receipt: settle,
   },
   leased: {
@@ -159,7 +208,9 @@ const TABLE: Readonly<Record<JobState, Row>> = {
     returned: requeue,
     rejected: nothing,
     withdrawn: nothing,
+    unprovided: nothing,
     lease_expired: expire,
+    cancel: beginCancel,
     receipt: settle,
   },
   running: {
@@ -169,7 +220,9 @@ const TABLE: Readonly<Record<JobState, Row>> = {
     returned: nothing,
     rejected: nothing,
     withdrawn: nothing,
+    unprovided: nothing,
     lease_expired: expire,
+    cancel: beginCancel,
     receipt: settle,
   },
   overdue: {
@@ -179,8 +232,23 @@ const TABLE: Readonly<Record<JobState, Row>> = {
     returned: nothing,
     rejected: nothing,
     withdrawn: nothing,
+    unprovided: nothing,
     lease_expired: nothing,
+    // Its lease is over already: nobody is waited for.
+    cancel: cancelQueued,
     receipt: settle,
+  },
+  cancelling: {
+    offered: nothing,
+    named: holdCancelling,
+    logged: nothing,
+    returned: cancelled,
+    rejected: cancelled,
+    withdrawn: withdrawCancelling,
+    unprovided: nothing,
+    lease_expired: cancelled,
+    cancel: nothing,
+    receipt: settleCancelling,
   },
   finished: {
     offered: nothing,
@@ -189,7 +257,9 @@ const TABLE: Readonly<Record<JobState, Row>> = {
     returned: nothing,
     rejected: nothing,
     withdrawn: nothing,
+    unprovided: nothing,
     lease_expired: nothing,
+    cancel: nothing,
     receipt: nothing,
   },
 };

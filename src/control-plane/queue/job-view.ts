@@ -6,6 +6,7 @@ import { openReceipt } from "../../trust/receipt.ts";
 import { agentById } from "../store/agents.ts";
 import { logsOfJobs, MAIN_STREAM } from "../store/logs.ts";
 import { receiptOfJob, receiptsNumbered } from "../store/receipts.ts";
+import { retiredKeysOf } from "../store/retired-keys.ts";
 import type { JobRow, LogRow, Reader, ReceiptRow } from "../store/schema.ts";
 
 /** Jobs of one account as they are shown, their logs' lengths included. */
@@ -42,6 +43,7 @@ function summaryOf(job: JobRow, log: LogRow | null): JobSummary {
     log_verified: log?.verified == null ? null : log.verified === 1,
     outcome: job.outcome,
     reason: job.reason,
+    cancel_reason: job.cancel_reason,
     created_at: job.created_at,
     started_at: job.started_at,
     finished_at: job.finished_at,
@@ -55,14 +57,28 @@ const logOf = (job: JobRow, logs: readonly LogRow[]): LogRow | null =>
 
 /** The receipt as it is stored, checked anew: its signature under the agent's key, and its place in the agent's chain. */
 async function receiptView(db: Reader, row: ReceiptRow): Promise<NonNullable<JobView["receipt"]>> {
-  const agent = await agentById(db, row.account_id, row.agent_id);
-  const jwk: Ed25519Jwk | null = agent === null ? null : { kty: "OKP", crv: "Ed25519", x: agent.identity_x };
-  const opened = jwk === null ? null : await openOrNull(row.jws, jwk);
+  const opened = await openUnderAny(row.jws, await keysOfAgent(db, row));
   const claims = opened?.claims ?? unverifiedClaims(row.jws);
   const chain = await chainOf(db, row, claims);
   const verified = opened !== null && opened.sha256 === row.sha256 && chain !== "broken";
   const { sha256, jws } = row;
   return { sha256, jws, verified, chain, claims };
+}
+
+/** Every identity key the agent has had, the present one first. */
+async function keysOfAgent(db: Reader, { account_id, agent_id }: ReceiptRow): Promise<Ed25519Jwk[]> {
+  const agent = await agentById(db, account_id, agent_id);
+  if (agent === null) return [];
+  const retired = await retiredKeysOf(db, account_id, agent_id);
+  return [agent, ...retired].map(({ identity_x }) => ({ kty: "OKP", crv: "Ed25519", x: identity_x }));
+}
+
+async function openUnderAny(jws: string, keys: readonly Ed25519Jwk[]) {
+  for (const jwk of keys) {
+    const opened = await openOrNull(jws, jwk);
+    if (opened !== null) return opened;
+  }
+  return null;
 }
 
 async function openOrNull(jws: string, jwk: Ed25519Jwk) {

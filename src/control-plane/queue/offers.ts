@@ -25,7 +25,9 @@ export const takesWork = (state: AgentState, slotHeld: boolean): boolean =>
 
 /** How many more jobs the agent can take; those offered and not yet answered are offered again out of this number. */
 export function freePlaces({ capacity, inFlight, held }: Pick<OfferFacts, "capacity" | "inFlight" | "held">) {
-  const started = held.filter(({ state }) => state === "leased" || state === "running").length;
+  const started = held.filter(
+    ({ state, lease_until }) => state !== "offered" && state !== "overdue" && lease_until !== null,
+  ).length;
   return Math.max(0, Math.min(capacity - Math.max(inFlight, started), LIMITS.REPLY_JOBS));
 }
 
@@ -52,6 +54,8 @@ export function chooseOffers(facts: OfferFacts, queued: readonly JobRow[]): JobR
 const byTurn = (a: JobRow, b: JobRow): number =>
   b.priority - a.priority || a.queued_at - b.queued_at || (a.id < b.id ? -1 : 1);
 
-/** Size of the job once signed, near enough: base64url adds a third, the rest of the claims a little. */
-export const envelopeBytes = (job: Pick<JobRow, "payload" | "scope" | "blobs">): number =>
-  Math.ceil((Buffer.byteLength(job.payload + job.scope + job.blobs) * 4) / 3) + 2048;
+/** Size of the job once signed, near enough: base64url adds a third, the rest of the claims and each secret a little. */
+export const envelopeBytes = (job: Pick<JobRow, "payload" | "scope" | "blobs" | "secrets">): number => {
+  const secrets = (JSON.parse(job.secrets) as readonly string[]).length * LIMITS.SMALL_JWS_BYTES;
+  return Math.ceil(((Buffer.byteLength(job.payload + job.scope + job.blobs) + secrets) * 4) / 3) + 2048;
+};

@@ -4,7 +4,7 @@ import type { Slot } from "../../protocol/wire.ts";
 export interface SlotStanding {
   readonly maxAgents: number;
   readonly holders: number;
-  /** A holder silent for too long and without a live lease, if there is one. */
+  /** A holder without a live lease that is silent for too long, quarantined or ended, if there is one. */
   readonly evictable: string | null;
   /** Agents that are alive and have waited longer. */
   readonly ahead: number;
@@ -26,7 +26,12 @@ export function judgeSlot({ maxAgents, holders, evictable, ahead }: SlotStanding
 export const waitingMax = (maxAgents: number): number => 2 * maxAgents + 10;
 
 /** The slot as agents are told. */
-export const slotOf = (verdict: SlotVerdict, maxAgents: number): Slot =>
+export const slotOf = (verdict: SlotVerdict, maxAgents: number, holders: readonly string[]): Slot =>
   verdict.verdict === "held"
     ? { held: true, max_agents: maxAgents }
-    : { held: false, position: verdict.position, max_agents: maxAgents };
+    : {
+        held: false,
+        position: verdict.position,
+        max_agents: maxAgents,
+        ...(holders.length === 0 ? {} : { holders: [...holders] }),
+      };

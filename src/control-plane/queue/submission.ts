@@ -1,5 +1,5 @@
 import * as v from "valibot";
-import { fault } from "../../fault/fault.ts";
+import { type Fault, fault } from "../../fault/fault.ts";
 import type { Plan } from "../../protocol/api.ts";
 import type { AccountId, JobId, Sha256 } from "../../protocol/ids.ts";
 import {
@@ -13,6 +13,7 @@ import {
 } from "../../protocol/job.ts";
 import { type Misfit, type Parsed, parseDocument, parseValue } from "../../protocol/json.ts";
 import { DEFAULT_LIMITS } from "../../protocol/scope.ts";
+import { checkSecretUse } from "../../scope/secrets.ts";
 import { sha256Of } from "../../trust/strict-jws.ts";
 import { SETTINGS } from "../settings.ts";
 import type { JobRow } from "../store/schema.ts";
@@ -26,7 +27,7 @@ export interface CheckedSubmission {
 
 /**
  * Reads a submitted job for an account: its own form, then the kinds the plan has. Throws API_BODY_MALFORMED with the
- * path of the offending field. Pure; whether the blobs are there is for the caller.
+ * path of the offending field, or what is wrong with how it uses its secrets (SECRET_*, SCOPE_*). Pure; whether the blobs are there is for the caller.
  */
 export function readSubmission(body: Uint8Array, plan: Plan): CheckedSubmission {
   const document = parseDocument(body, v.unknown());
@@ -36,7 +37,16 @@ export function readSubmission(body: Uint8Array, plan: Plan): CheckedSubmission 
   if (!plan.kinds.includes(submission.kind)) {
     throw malformed("kind", `"${submission.kind}" is not in the account's plan`);
   }
+  const misuse = misuseOfSecrets(submission);
+  if (misuse !== null) throw misuse;
   return { submission, sha256: sha256Of(canonical(submission)) };
+}
+
+/** What the agent would refuse the job for, said before it is queued. */
+function misuseOfSecrets({ kind, payload, scope, secrets = [] }: JobSubmission): Fault | null {
+  if (!isRunnableKind(kind)) return null;
+  const parsed = parseValue(payload, PAYLOAD_SCHEMAS[kind]);
+  return parsed.ok ? (checkSecretUse(secrets, parsed.value, scope)?.fault ?? null) : null;
 }
 
 /** Holds a value against what a job must be: form, a kind that agents can run, its payload, blobs by name, size. */
@@ -94,13 +104,15 @@ export function newJob(
     queued_at: nowMs,
     started_at: null,
     finished_at: null,
+    cancel_reason: null,
   };
 }
 
-const columnsOf = ({ payload, scope, blobs }: JobSubmission) => ({
+const columnsOf = ({ payload, scope, blobs, secrets = [] }: JobSubmission) => ({
   payload: JSON.stringify(payload),
   scope: JSON.stringify(scope),
   blobs: JSON.stringify(blobs),
+  secrets: JSON.stringify(secrets),
 });
 
 function misfitOfBlobs(blobs: readonly BlobRef[], { source }: TestRunPayload): Misfit | null {

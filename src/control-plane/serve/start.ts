@@ -9,19 +9,26 @@ import { ROUTE_TABLE } from "../api/route-table.ts";
 import type { Services } from "../api/services.ts";
 import { DpopNonces } from "../auth/dpop-nonce.ts";
 import { SeenProofs } from "../auth/seen-proofs.ts";
+import { finishRestore } from "../backup/finish-restore.ts";
+import { startHold } from "../backup/hold.ts";
 import { beatApplier } from "../beat/apply-beats.ts";
 import type { BeatInput, BeatOutcome } from "../beat/beat-input.ts";
 import { adminKey } from "../data/admin-key.ts";
 import { BlobFiles } from "../data/blob-files.ts";
 import { type DataPaths, lockDataDirectory, prepareDataDirectory } from "../data/data-dir.ts";
 import { writeDurably } from "../data/durable-file.ts";
+import { LedgerFile } from "../data/ledger.ts";
 import { LogFiles } from "../data/log-files.ts";
 import { type KeySource, openKeys } from "../keys/keyring.ts";
+import { expireLicenses, revokedLicenseKeys } from "../keys/revoked-licenses.ts";
+import { warnOfKeys } from "../keys/warn.ts";
 import { JobWatch } from "../live/job-watch.ts";
 import { Serial } from "../live/serial.ts";
 import { WakeLines } from "../live/wake-lines.ts";
+import { openVault, type SecretVault } from "../secrets/vault.ts";
 import { type Settings, settingsFor } from "../settings.ts";
 import { defaultAccount, metaValue } from "../store/accounts.ts";
+import { countSecrets } from "../store/secrets.ts";
 import { openStore, type Store } from "../store/store.ts";
 import { isLoopback, type ListenAddress, listen, localUrl } from "./listen.ts";
 import type { Log } from "./log.ts";
@@ -71,6 +78,7 @@ export async function startControlPlane(options: ServeOptions): Promise<RunningC
   const paths = await prepareDataDirectory(options.dataDir);
   const lock = await lockDataDirectory(paths);
   parts.defer(() => lock.release());
+  await finishRestore(paths);
   const { nowMs, random, log } = options;
   const mayCreate = !existsSync(paths.installed);
   if (!mayCreate && !(statSync(paths.database, { throwIfNoEntry: false })?.size ?? 0)) {
@@ -78,17 +86,25 @@ export async function startControlPlane(options: ServeOptions): Promise<RunningC
       why: `"${paths.database}" is missing or empty; restore it from a backup`,
     });
   }
-  const keys = await openKeys(paths.keys, { mayCreate, random, nowS: Math.floor(nowMs() / 1000) });
+  const ledger = LedgerFile.open(paths.ledger);
+  const keys = await openKeys(paths.keys, { mayCreate, random, nowS: Math.floor(nowMs() / 1000), ledger });
+  const { vault, made } = await openVault(paths.secretsKey, random);
   const settings = settingsFor(options.intervalS);
-  const { store, installation } = await openDatabase(paths, { keys, settings, random, nowMs });
+  const { store, installation } = await openDatabase(paths, { keys, settings, random, nowMs, vault });
   parts.defer(() => store.close());
+  if (made) await warnOfLostSecrets(store, log);
+  const hold = await startHold({ write: (work) => store.write(work), settings, log, nowMs });
+  parts.defer(() => hold.stop());
+  parts.use(warnOfKeys(keys, log, nowMs));
 
   const stopping = new AbortController();
   const services: Omit<Services, "publicUrl"> = {
     store,
     keys,
     settings,
-    era: FIRST_ERA,
+    era: installation.era,
+    ledger,
+    vault,
     operatorAccount: installation.accountId,
     adminKey: await adminKey(paths.adminKey, random, mayCreate),
     nonces: new DpopNonces(installation.nonceKey),
@@ -141,23 +157,33 @@ function open(options: ServeOptions, services: Omit<Services, "publicUrl">, part
   return { url, publicUrl, sweeping };
 }
 
+/** A key made anew opens nothing that another one sealed: a backup brought back has secrets and not their key. */
+async function warnOfLostSecrets({ db }: Store<BeatInput, BeatOutcome>, log: Log): Promise<void> {
+  const secrets = await countSecrets(db);
+  if (secrets > 0) log("warn", "secrets must be set again: their key is gone", { secrets });
+}
+
 interface Foundation {
   readonly keys: KeySource;
   readonly settings: Settings;
   readonly random: RandomBytes;
   readonly nowMs: () => number;
+  readonly vault: SecretVault;
 }
 
 interface Installation {
+  readonly era: number;
   readonly accountId: AccountId;
   readonly nonceKey: Uint8Array;
 }
 
 async function openDatabase(
   paths: DataPaths,
-  { keys, settings, random, nowMs }: Foundation,
+  { keys, settings, random, nowMs, vault }: Foundation,
 ): Promise<{ store: Store<BeatInput, BeatOutcome>; installation: Installation }> {
-  const store = await openStore(paths.database, beatApplier({ keys, settings, era: FIRST_ERA, random }));
+  // Known once the database is open, before anything beats.
+  const deps = { keys, settings, era: FIRST_ERA as number, random, vault };
+  const store = await openStore(paths.database, beatApplier(deps));
   try {
     const installation = await store.write(async (db) => {
       const issuer = keys.current().claims.iss;
@@ -166,11 +192,14 @@ async function openDatabase(
         const why = `they are of the Control Plane "${issuer}", the database is of "${known}"`;
         throw fault("CONTROL_KEY_UNUSABLE", { path: paths.keys, why });
       }
+      const era = Number(await metaValue(db, "era", () => String(FIRST_ERA)));
+      await expireLicenses(db, revokedLicenseKeys(keys.current().claims));
       const nonceKey = await metaValue(db, "dpop_nonce_key", () => encodeBase64url(random(32)));
       const make = () => ({ id: newAccountId(random), plan: FIRST_PLAN });
       const accountId = await defaultAccount(db, make, nowMs());
-      return { accountId, nonceKey: decodeBase64url(nonceKey) ?? new Uint8Array() };
+      return { era, accountId, nonceKey: decodeBase64url(nonceKey) ?? new Uint8Array() };
     });
+    deps.era = installation.era;
     return { store, installation };
   } catch (error) {
     await store.close();

@@ -73,7 +73,7 @@ async function settleLost({ store, settings }: Services, nowMs: number): Promise
   return await store.write(async (db) => {
     const settled: JobRow[] = [];
     for (const job of await lostJobs(db, before)) {
-      const type = job.state === "offered" ? "withdrawn" : "lease_expired";
+      const type = job.lease_until === null ? "withdrawn" : "lease_expired";
       const change = jobAfter(job, { type, nowMs });
       if (change === null) continue;
       await changeJob(db, job.account_id, job.id, change);

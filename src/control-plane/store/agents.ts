@@ -37,6 +37,11 @@ export async function agentOfKey(db: Reader, id: AgentId, jkt: string): Promise<
   return row ?? null;
 }
 
+/** The agent whose present key this is, whatever its account; only for who has the key's proof. */
+export async function agentOfKeyAlone(db: Reader, jkt: string): Promise<AgentRow | null> {
+  return (await db.selectFrom("agents").selectAll().where("jkt", "=", jkt).executeTakeFirst()) ?? null;
+}
+
 /** Agents with their beats, by id; only those that belong to the account they are asked for with. */
 export async function agentRecords(
   db: Reader,
@@ -91,22 +96,25 @@ export async function saveBeats(db: Writer, beats: readonly Selectable<Tables["b
         kinds: eb.ref("excluded.kinds"),
         facts: eb.ref("excluded.facts"),
         last_beat_at: eb.ref("excluded.last_beat_at"),
+        inst: eb.ref("excluded.inst"),
+        inst_since: eb.ref("excluded.inst_since"),
+        inst_beats: eb.ref("excluded.inst_beats"),
+        address: eb.ref("excluded.address"),
+        seal_ctr: eb.ref("excluded.seal_ctr"),
+        head_seq: eb.ref("excluded.head_seq"),
+        head: eb.ref("excluded.head"),
       })),
     )
     .execute();
 }
 
-/** Writes a renewed license. */
-export async function saveLicense(
-  db: Writer,
-  accountId: AccountId,
-  agentId: AgentId,
-  license: Pick<AgentRow, "license" | "license_terms" | "license_iat" | "license_exp" | "weak">,
-): Promise<void> {
+/** What changes about an agent in its life, but for its slot: that is the business of `slots`. */
+export async function saveAgent(db: Writer, agent: AgentRow): Promise<void> {
+  const { account_id, id, slot_since: _, waiting_since: __, created_at: ___, ...columns } = agent;
   await db
     .updateTable("agents")
-    .set(license)
-    .where("account_id", "=", accountId)
-    .where("id", "=", agentId)
+    .set(columns)
+    .where("account_id", "=", account_id)
+    .where("id", "=", id)
     .execute();
 }

@@ -1,11 +1,13 @@
+import { sql } from "kysely";
 import type { JobState } from "../../protocol/api.ts";
 import type { AccountId, AgentId, JobId } from "../../protocol/ids.ts";
 import type { JobChange } from "../queue/job-table.ts";
 import { SETTINGS } from "../settings.ts";
+import { notHeld } from "./held-jobs.ts";
 import type { JobRow, Reader, Writer } from "./schema.ts";
 
 /** States in which an agent holds a job. */
-const HELD = ["offered", "leased", "running", "overdue"] as const satisfies readonly JobState[];
+const HELD = ["offered", "leased", "running", "overdue", "cancelling"] as const satisfies readonly JobState[];
 
 export async function addJob(db: Writer, job: JobRow): Promise<void> {
   await db.insertInto("jobs").values(job).execute();
@@ -58,19 +60,30 @@ export async function heldJobs(
   return rows.filter((job) => job.agent_id !== null && accountOf.get(job.agent_id) === job.account_id);
 }
 
-/** The account's next jobs of any of these kinds, in the order they are given out. */
+/** The account's next jobs of any of these kinds, but those given a secret of `without`, in the order they are given out. */
 export async function queuedJobs(
   db: Reader,
   accountId: AccountId,
-  wanted: { readonly kinds: readonly string[]; readonly limit: number },
+  wanted: {
+    readonly kinds: readonly string[];
+    readonly limit: number;
+    readonly without?: readonly string[];
+  },
 ): Promise<JobRow[]> {
   if (wanted.kinds.length === 0 || wanted.limit === 0) return [];
-  return await db
+  const queued = db
     .selectFrom("jobs")
     .selectAll()
     .where("account_id", "=", accountId)
     .where("state", "=", "queued")
     .where("kind", "in", [...wanted.kinds])
+    .where(notHeld);
+  // A JSON list of plain names holds a name between quotes, or does not; unlike LIKE this tells cases apart everywhere.
+  const allowed = (wanted.without ?? []).reduce(
+    (query, name) => query.where(sql<boolean>`replace(secrets, ${JSON.stringify(name)}, '') = secrets`),
+    queued,
+  );
+  return await allowed
     .orderBy("priority", "desc")
     .orderBy("queued_at")
     .orderBy("id")
@@ -98,8 +111,15 @@ export async function lostJobs(
     .selectAll()
     .where((eb) =>
       eb.or([
-        eb.and([eb("state", "=", "offered"), eb("offered_at", "<", at.offeredBefore)]),
-        eb.and([eb("state", "in", ["leased", "running"]), eb("lease_until", "<", at.leasedUntilBefore)]),
+        eb.and([
+          eb("state", "in", ["offered", "cancelling"]),
+          eb("lease_until", "is", null),
+          eb("offered_at", "<", at.offeredBefore),
+        ]),
+        eb.and([
+          eb("state", "in", ["leased", "running", "cancelling"]),
+          eb("lease_until", "<", at.leasedUntilBefore),
+        ]),
       ]),
     )
     .limit(SETTINGS.JOBS_LISTED)
@@ -114,6 +134,7 @@ export async function queueDepths(
     .selectFrom("jobs")
     .select((eb) => ["account_id", "kind", eb.fn.countAll<number>().as("jobs")])
     .where("state", "=", "queued")
+    .where(notHeld)
     .groupBy(["account_id", "kind"])
     .execute();
   return rows.map(({ account_id, kind, jobs }) => ({ accountId: account_id, kind, jobs: Number(jobs) }));

@@ -1,17 +1,26 @@
 import type { CreateTableBuilder, Kysely } from "kysely";
 import { type Migration, Migrator } from "kysely/migration";
 import { fault, reasonOf } from "../../fault/fault.ts";
+import { lifecycle } from "./migrations/0002-lifecycle.ts";
+import { custody } from "./migrations/0003-custody.ts";
+import { secrets } from "./migrations/0004-secrets.ts";
 import type { Tables } from "./schema.ts";
 
 /** Every step from an empty database to today's, by name in the order they are taken. Steps are never changed. */
 const MIGRATIONS: Readonly<Record<string, Migration>> = {
   "0001-first": { up: first },
+  "0002-lifecycle": { up: lifecycle },
+  "0003-custody": { up: custody },
+  "0004-secrets": { up: secrets },
 };
 
-/** Brings the database to today's schema. Throws CONTROL_DATABASE; a step that failed has left nothing. */
-export async function migrate(db: Kysely<Tables>): Promise<void> {
+/**
+ * Brings the database to today's schema, or to the step `to`, as an older program left it. Throws CONTROL_DATABASE; a step
+ * that failed has left nothing.
+ */
+export async function migrate(db: Kysely<Tables>, to?: string): Promise<void> {
   const migrator = new Migrator({ db, provider: { getMigrations: async () => ({ ...MIGRATIONS }) } });
-  const { error } = await migrator.migrateToLatest();
+  const { error } = await (to === undefined ? migrator.migrateToLatest() : migrator.migrateTo(to));
   if (error !== undefined) throw fault("CONTROL_DATABASE", { why: reasonOf(error) }, error);
 }
 

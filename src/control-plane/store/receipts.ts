@@ -45,3 +45,21 @@ export async function receiptsNumbered(
     .execute();
   return rows.map(({ sha256 }) => sha256);
 }
+
+/** The last of the agent's receipts that is stored; null when there is none. */
+export async function lastReceipt(
+  db: Reader,
+  accountId: AccountId,
+  agentId: AgentId,
+): Promise<{ readonly seq: number; readonly sha256: Sha256 } | null> {
+  const row = await db
+    .selectFrom("receipts")
+    .select(["seq", "sha256"])
+    .where("account_id", "=", accountId)
+    .where("agent_id", "=", agentId)
+    .orderBy("seq", "desc")
+    .orderBy("received_at", "desc")
+    .limit(1)
+    .executeTakeFirst();
+  return row ?? null;
+}

@@ -1,6 +1,7 @@
 import type { Kysely, Selectable, Transaction } from "kysely";
-import type { JobState } from "../../protocol/api.ts";
+import type { AnomalyKind, JobState } from "../../protocol/api.ts";
 import type { AccountId, AgentId, JobId, Sha256 } from "../../protocol/ids.ts";
+import type { OrderType } from "../../protocol/order.ts";
 import type { Outcome } from "../../protocol/outcome.ts";
 import type { AgentState } from "../../protocol/wire.ts";
 
@@ -61,6 +62,19 @@ interface AgentsTable {
   slot_since: number | null;
   waiting_since: number | null;
   created_at: number;
+  /** Era of the server in which the agent's chain was last known to go on from here. */
+  era: number;
+  /** Number of the last order given to the agent within its epoch. */
+  order_seq: number;
+  /** Since when it is quarantined; null when it is not. */
+  quarantined_at: number | null;
+  quarantine_reason: string | null;
+  /** When it was told to end for good, and since when it has been heard to know. */
+  terminated_at: number | null;
+  end_reason: string | null;
+  ended_at: number | null;
+  /** Taken back after a restore on the word of its license; it gets no slot before an admin has confirmed it. */
+  unconfirmed_since: number | null;
 }
 
 /** What every heartbeat changes. */
@@ -84,6 +98,15 @@ interface BeatsTable {
   /** JSON of the host's and the program's facts as last told. */
   facts: string | null;
   last_beat_at: number | null;
+  /** The process that beats: its name, since when, how often, from where. */
+  inst: string | null;
+  inst_since: number | null;
+  inst_beats: number;
+  address: string | null;
+  /** Number of the seal and head of the receipt chain as last told within the epoch; 0 and null before. */
+  seal_ctr: number;
+  head_seq: number;
+  head: Sha256 | null;
 }
 
 interface JobsTable {
@@ -115,6 +138,21 @@ interface JobsTable {
   queued_at: number;
   started_at: number | null;
   finished_at: number | null;
+  /** Why somebody cancelled it. */
+  cancel_reason: string | null;
+  /** JSON list of the names of the secrets it is given. */
+  secrets: string;
+}
+
+/** Values for jobs, sealed under a key that is not in the database. */
+interface SecretsTable {
+  account_id: AccountId;
+  name: string;
+  box: string;
+  /** JSON list of the kinds of jobs that may have it, and JSON of the labels an agent must carry; empty for any. */
+  kinds: string;
+  labels: string;
+  updated_at: number;
 }
 
 interface ReceiptsTable {
@@ -163,17 +201,94 @@ interface DpopProofsTable {
   expires_at: number;
 }
 
-/** Things that should not happen. One row for a kind and its subject; the same again only counts. */
-interface AnomaliesTable {
+/** What an agent is told to do, numbered within its epoch. */
+interface OrdersTable {
   agent_id: AgentId;
-  kind: string;
-  subject: string;
+  epoch: number;
+  seq: number;
   account_id: AccountId;
-  /** JSON. */
+  type: OrderType;
+  /** JSON of an `Order`. */
+  body: string;
+  reason: string;
+  given_by: string;
+  given_at: number;
+  delivered_at: number | null;
+  /** `open` until the agent says it has taken it, another one takes its place, or its epoch is over. */
+  state: "open" | "taken" | "superseded" | "void";
+  settled_at: number | null;
+}
+
+/** A process that spoke for an agent: the evidence by which an admin tells an original from a copy. */
+interface InstancesTable {
+  agent_id: AgentId;
+  inst: string;
+  account_id: AccountId;
+  epoch: number;
+  address: string;
+  boot: string;
+  hostname: string;
+  version: string;
+  state: AgentState;
+  /** JSON of the fingerprint it last showed, and of the components it could not read. */
+  fingerprint: string;
+  unread: string;
+  seal_ctr: number;
+  head_seq: number;
+  first_at: number;
+  last_at: number;
+  beats: number;
+}
+
+/** Identity keys that agents had before they were recovered. */
+interface RetiredKeysTable {
+  jkt: string;
+  account_id: AccountId;
+  agent_id: AgentId;
+  identity_x: string;
+  /** Epoch in which it was the agent's key, number of the order that ended that, and the key that followed. */
+  epoch: number;
+  recover_seq: number;
+  successor: string;
+  retired_at: number;
+  /** The last license that was bound to it: proves whose its receipts are. Null for keys retired before it was kept. */
+  license: string | null;
+}
+
+/**
+ * Jobs that were open in a backup when it was brought back: somebody may have them, or may have had them since. They are
+ * not in the queue (`notHeld` of store/held-jobs.ts) until an agent that names one adopts it
+ * (`adopt` of queue/held-jobs.ts) or the time for that is over.
+ */
+interface HeldJobsTable {
+  job_id: JobId;
+  account_id: AccountId;
+}
+
+/** Agents and keys that ended after the backup this database comes from, and are not in it: never taken back. */
+interface BarredTable {
+  kind: "agent" | "key";
+  name: string;
+  account_id: AccountId;
+  since: number;
+}
+
+/** Things that should not happen: a case for each kind and agent, in which the same again is counted. */
+interface AnomaliesTable {
+  id: string;
+  account_id: AccountId;
+  agent_id: AgentId;
+  kind: AnomalyKind;
+  epoch: number;
+  /** JSON: what was found first, and the latest few times. */
   evidence: string;
   count: number;
   first_at: number;
   last_at: number;
+  state: "open" | "resolved";
+  resolved_at: number | null;
+  resolved_by: string | null;
+  resolution: string | null;
 }
 
 export interface Tables {
@@ -188,6 +303,12 @@ export interface Tables {
   blobs: BlobsTable;
   dpop_proofs: DpopProofsTable;
   anomalies: AnomaliesTable;
+  orders: OrdersTable;
+  instances: InstancesTable;
+  retired_keys: RetiredKeysTable;
+  held_jobs: HeldJobsTable;
+  barred: BarredTable;
+  secrets: SecretsTable;
 }
 
 export type TokenRow = Selectable<ActivationTokensTable>;
@@ -196,6 +317,11 @@ export type BeatRow = Selectable<BeatsTable>;
 export type JobRow = Selectable<JobsTable>;
 export type ReceiptRow = Selectable<ReceiptsTable>;
 export type LogRow = Selectable<LogsTable>;
+export type OrderRow = Selectable<OrdersTable>;
+export type InstanceRow = Selectable<InstancesTable>;
+export type RetiredKeyRow = Selectable<RetiredKeysTable>;
+export type AnomalyRow = Selectable<AnomaliesTable>;
+export type SecretRow = Selectable<SecretsTable>;
 
 /** Reads: the database, or a transaction under way. */
 export type Reader = Kysely<Tables>;

@@ -1,8 +1,10 @@
+import type { ExpressionBuilder } from "kysely";
 import type { AccountId, AgentId } from "../../protocol/ids.ts";
+import { LIMITS } from "../../protocol/limits.ts";
 import type { Slot } from "../../protocol/wire.ts";
 import { judgeSlot, type SlotStanding, type SlotVerdict, slotOf } from "../queue/slots.ts";
 import { SETTINGS } from "../settings.ts";
-import type { AgentRow, Reader, Writer } from "./schema.ts";
+import type { AgentRow, Reader, Tables, Writer } from "./schema.ts";
 
 /** How the account's slots stand for an agent that waits since `sinceMs`. */
 async function slotStanding(
@@ -26,7 +28,7 @@ async function slotStanding(
       ]),
     )
     .executeTakeFirstOrThrow();
-  const evictable = holders < maxAgents ? null : await silentHolder(db, accountId, nowMs);
+  const evictable = holders < maxAgents ? null : await spareHolder(db, accountId, nowMs);
   return { maxAgents, holders: Number(holders), evictable, ahead: Number(ahead) };
 }
 
@@ -44,7 +46,55 @@ export async function holdSlot(
 ): Promise<Slot> {
   if (agent.slot_since !== null) return { held: true, max_agents: maxAgents };
   const waiting = { id: agent.id, sinceMs: agent.waiting_since ?? agent.created_at };
-  return slotOf(await claimSlot(db, agent.account_id, waiting, maxAgents, nowMs), maxAgents);
+  const verdict = await claimSlot(db, agent.account_id, waiting, maxAgents, nowMs);
+  if (verdict.verdict === "held") return slotOf(verdict, maxAgents, []);
+  return slotOf(verdict, maxAgents, await holderNames(db, agent.account_id));
+}
+
+/** Who keeps an agent waiting: hosts of those that have held their slots longest. */
+async function holderNames(db: Reader, accountId: AccountId): Promise<string[]> {
+  const rows = await db
+    .selectFrom("agents")
+    .select("hostname")
+    .where("account_id", "=", accountId)
+    .where("slot_since", "is not", null)
+    .orderBy("slot_since")
+    .orderBy("id")
+    .limit(LIMITS.SLOT_HOLDERS)
+    .execute();
+  return rows.map(({ hostname }) => hostname);
+}
+
+/**
+ * An agent that is quarantined or has ended needs no slot: it is free at once, unless jobs of it hold leases. Then it goes
+ * to the first who asks once they are over. Such an agent does not wait for one either.
+ */
+export async function leaveSlot(
+  db: Writer,
+  agent: Pick<AgentRow, "id" | "account_id">,
+  keeps: boolean,
+): Promise<void> {
+  await db
+    .updateTable("agents")
+    .set({ waiting_since: null, ...(keeps ? {} : { slot_since: null }) })
+    .where("account_id", "=", agent.account_id)
+    .where("id", "=", agent.id)
+    .execute();
+}
+
+/** An agent that may take work again waits for a slot if it has none. */
+export async function awaitSlot(
+  db: Writer,
+  agent: Pick<AgentRow, "id" | "account_id">,
+  nowMs: number,
+): Promise<void> {
+  await db
+    .updateTable("agents")
+    .set({ waiting_since: nowMs })
+    .where("account_id", "=", agent.account_id)
+    .where("id", "=", agent.id)
+    .where("slot_since", "is", null)
+    .execute();
 }
 
 /** Gives the agent a slot if one is free for it, taking it from a silent holder if need be, and writes that down. */
@@ -60,7 +110,7 @@ async function claimSlot(
   if (verdict.evict !== null) {
     await db
       .updateTable("agents")
-      .set({ slot_since: null, waiting_since: nowMs })
+      .set((eb) => ({ slot_since: null, waiting_since: waitingFrom(eb, nowMs) }))
       .where("account_id", "=", accountId)
       .where("id", "=", verdict.evict as AgentId)
       .execute();
@@ -91,12 +141,20 @@ export async function trimSlots(
     .limit(maxAgents);
   await db
     .updateTable("agents")
-    .set({ slot_since: null, waiting_since: nowMs })
+    .set((eb) => ({ slot_since: null, waiting_since: waitingFrom(eb, nowMs) }))
     .where("account_id", "=", accountId)
     .where("slot_since", "is not", null)
     .where("id", "not in", keep)
     .execute();
 }
+
+/** Quarantined or told to end: it gets no work, and keeps a slot only as long as its leases. */
+const isOut = (eb: ExpressionBuilder<Tables, "agents">) =>
+  eb.or([eb("agents.quarantined_at", "is not", null), eb("agents.terminated_at", "is not", null)]);
+
+/** Who loses a slot waits for the next one, unless it is out. */
+const waitingFrom = (eb: ExpressionBuilder<Tables, "agents">, nowMs: number) =>
+  eb.case().when(isOut(eb)).then(null).else(nowMs).end();
 
 const waiting = (db: Reader, accountId: AccountId, nowMs: number) =>
   db
@@ -109,7 +167,7 @@ const waiting = (db: Reader, accountId: AccountId, nowMs: number) =>
       eb(eb.fn.coalesce("beats.last_beat_at", "agents.created_at"), ">", nowMs - SETTINGS.SLOT_SILENCE_MS),
     );
 
-async function silentHolder(db: Reader, accountId: AccountId, nowMs: number): Promise<AgentId | null> {
+async function spareHolder(db: Reader, accountId: AccountId, nowMs: number): Promise<AgentId | null> {
   const row = await db
     .selectFrom("agents")
     .innerJoin("beats", "beats.agent_id", "agents.id")
@@ -117,7 +175,10 @@ async function silentHolder(db: Reader, accountId: AccountId, nowMs: number): Pr
     .where("agents.account_id", "=", accountId)
     .where("agents.slot_since", "is not", null)
     .where((eb) =>
-      eb(eb.fn.coalesce("beats.last_beat_at", "agents.created_at"), "<=", nowMs - SETTINGS.SLOT_SILENCE_MS),
+      eb.or([
+        isOut(eb),
+        eb(eb.fn.coalesce("beats.last_beat_at", "agents.created_at"), "<=", nowMs - SETTINGS.SLOT_SILENCE_MS),
+      ]),
     )
     .where((eb) =>
       eb.not(
@@ -126,7 +187,7 @@ async function silentHolder(db: Reader, accountId: AccountId, nowMs: number): Pr
             .selectFrom("jobs")
             .select("jobs.id")
             .whereRef("jobs.agent_id", "=", "agents.id")
-            .where("jobs.state", "in", ["leased", "running"])
+            .where("jobs.state", "in", ["leased", "running", "cancelling"])
             .where("jobs.lease_until", ">", nowMs),
         ),
       ),

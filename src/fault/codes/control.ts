@@ -141,6 +141,73 @@ export const controlFaults = {
     exit: EXIT.TRY_AGAIN,
     retry: "backoff",
   },
+  BEAT_AHEAD: {
+    sentence:
+      "Cannot accept the heartbeat: it is number {shown} and this server expects {expected}, so the server has lost some",
+    remedy:
+      'If the Control Plane was brought back from a backup, that must be done with "agentina-control restore"; then agents are taken back by themselves',
+    exit: EXIT.UNAVAILABLE,
+    retry: "backoff",
+  },
+  AGENT_SUPERSEDED: {
+    sentence: "Cannot do this for the agent: its key was replaced by another one",
+    remedy:
+      "This is a copy of an agent that goes on elsewhere: remove it, or activate it with a token of its own",
+    exit: EXIT.NO_PERMISSION,
+    retry: "never",
+  },
+  AGENT_ENDED: {
+    sentence: "Cannot do this for the agent: it was ended for good ({reason})",
+    remedy: "Mint a fresh token and activate the host again; it becomes a new agent",
+    exit: EXIT.NO_PERMISSION,
+    retry: "never",
+  },
+  AGENT_QUARANTINED: {
+    sentence: "Cannot do this for the agent: it is quarantined ({reason})",
+    remedy: 'Look at it with "agentina-control anomaly list" and recover it',
+    exit: EXIT.NO_PERMISSION,
+    retry: "backoff",
+  },
+  AGENT_NOT_QUARANTINED: refusal(
+    "Cannot recover the agent: it is not quarantined",
+    'Look at it with "agentina-control agent show"',
+  ),
+  REKEY_ORDER_INVALID: refusal(
+    "Cannot replace the key: the order is not one this Control Plane gave to this agent for that ({why})",
+    "Wait for the recover order of an admin, and send it as it came",
+  ),
+  REKEY_ORDER_EXPIRED: refusal(
+    "Cannot replace the key: the recover order ended {seconds} s ago",
+    "Go on beating: the order is told again",
+  ),
+  REKEY_ORDER_REPLACED: refusal(
+    "Cannot replace the key: an admin has given another order since",
+    "Wait for the recover order in force",
+  ),
+  REKEY_PROOF_INVALID: refusal(
+    "Cannot replace the key: the new one is not proven ({why})",
+    "Make new keys and sign the order with them",
+  ),
+  ANOMALY_INSTANCE_UNCLEAR: refusal(
+    "Cannot tell which process is meant: {found} come into question",
+    'Compare them with "agentina-control anomaly show", and name one with --inst',
+  ),
+  ANOMALY_MACHINE_DIFFERS: refusal(
+    "Cannot recover this process: it does not run on the machine that was enrolled ({why})",
+    "Pick another process; or, if the machine was changed on purpose, give --rebind as well",
+  ),
+  ANOMALY_NOT_AN_ALARM: refusal(
+    "Cannot resolve this by saying so: it quarantines the agent until one process of it is recovered",
+    'Use "agentina-control anomaly recover", or end the agent with "agentina-control agent terminate"',
+  ),
+  ANOMALY_RESOLVED: refusal("Cannot do this: the anomaly was resolved already ({how})", "Nothing to do"),
+  JOB_ALREADY_FINISHED: refusal("Cannot cancel the job: it has ended already ({outcome})", "Nothing to do"),
+  API_RATE_LIMITED: {
+    sentence: "Cannot do this now: too many such requests came; the next one is taken in {seconds} s",
+    remedy: "Wait as long, and look at what asks so often",
+    exit: EXIT.TRY_AGAIN,
+    retry: "backoff",
+  },
   WAKE_FULL: {
     sentence: "Cannot keep another wake-up line open: {max} are open already",
     remedy: "Nothing to do: the agent asks at its interval; serve --max-wakes allows more",

@@ -31,6 +31,19 @@ export const lifecycleFaults = {
     exit: EXIT.NEGATIVE,
     retry: "never",
   },
+  FINGERPRINT_DRIFT: {
+    sentence: "Cannot be sure of the machine: parts of it are not as they were at activation ({why})",
+    remedy:
+      'The agent works on; if the parts were changed on purpose, an admin takes them over with "agentina-control anomaly rebind"',
+    exit: EXIT.NEGATIVE,
+    retry: "never",
+  },
+  AGENT_HELD: {
+    sentence: "Cannot take work: the Control Plane told this agent to {order} (since {since})",
+    remedy: 'An admin lets it go on with "agentina-control agent resume"',
+    exit: EXIT.NEGATIVE,
+    retry: "never",
+  },
   ORDER_WRONG_ISSUER: {
     sentence: 'Cannot follow the order: "{found}" issued it',
     remedy: "Look at who sent it; nothing was done",

@@ -72,10 +72,6 @@ export const scopeFaults = {
     'Cannot hold the job to writing below "{entry}": this build cannot enforce a part of the workspace',
     'Use "./" for the whole workspace',
   ),
-  SCOPE_SECRETS_UNENFORCED: outside(
-    'Cannot give the job the secret "{entry}": this build cannot keep secrets out of logs',
-    "Take secrets out of the job",
-  ),
   HOST_LIMITS_WEAK: {
     sentence: "Cannot hold jobs to memory and process limits: {why}",
     remedy:

@@ -34,6 +34,12 @@ export const stateFaults = {
     exit: EXIT.NO_PERMISSION,
     retry: "never",
   },
+  STATE_DIR_CLUTTERED: {
+    sentence: 'Cannot activate in "{path}": "{name}" there is {what}',
+    remedy: "Remove or mend it first, or name an empty directory with --state-dir; no token was spent",
+    exit: EXIT.CONFIG,
+    retry: "never",
+  },
   STATE_DIR_UNWRITABLE: {
     sentence: 'Cannot write in the directory "{path}": {why}',
     remedy: "Mount it writable and make the agent's user its owner",

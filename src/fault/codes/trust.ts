@@ -15,6 +15,12 @@ export const trustFaults = {
     exit: EXIT.DATA,
     retry: "never",
   },
+  JWS_WRONG_CLAIMS: {
+    sentence: "Cannot accept the {what}: {path}: {why}",
+    remedy: "Check that agent and Control Plane are of versions that go together; nothing was used of it",
+    exit: EXIT.DATA,
+    retry: "never",
+  },
   JWS_WRONG_TYPE: {
     sentence: 'Cannot accept the {what}: its type is "{found}" and must be "{expected}"',
     remedy: "Look at who sent it; nothing was used of it",

@@ -3,10 +3,11 @@
 // Method: the real activation on hosts with a life behind them, against a desk that opens what is sealed, honest or lying.
 
 import { describe, expect, test } from "bun:test";
-import { existsSync, lstatSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
+import { existsSync, lstatSync, mkdirSync, readdirSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { Journal } from "../../../src/agent/journal.ts";
 import { takeLock } from "../../../src/agent/lock.ts";
+import { standing } from "../../../src/agent/standing.ts";
 import { readAgentFile, readKeyPair, statePaths } from "../../../src/agent/state-files.ts";
 import { FIRST_PREV_SHA256 } from "../../../src/protocol/receipt.ts";
 import { anySigningKey } from "../../support/authority.ts";
@@ -99,13 +100,14 @@ describe("an active host", () => {
   test.each([
     ["TOKEN_USED", refuses(403, "TOKEN_USED")],
     ["no connection", unreachable],
-  ])("keeps everything when --force meets %s", async (_, lie) => {
+  ])("keeps everything, and is not tampered with, when --force meets %s", async (_, lie) => {
     const { desk, dir } = await activated();
     using __ = desk;
     const before = lasting(dir);
     desk.control.next("activate", lie);
     await faultOf(desk.activate(dir, { force: true }));
     expect(lasting(dir)).toEqual(before);
+    expect(existsSync(statePaths(dir).nextIdentityKey)).toBe(true);
     await identityOf(desk, dir);
   });
 
@@ -154,6 +156,74 @@ describe("an active host", () => {
     expect((await faultOf(desk.activate(dir))).code).toBe("STATE_FILE_MALFORMED");
     const { agent_id } = await desk.activate(dir, { force: true });
     expect(readAgentFile(dir)?.agent_id).toBe(agent_id as never);
+    expect(lstatSync("/etc/passwd").isFile()).toBe(true);
+  });
+});
+
+describe("an agent that is over", () => {
+  const over: Readonly<Record<string, (dir: string) => void>> = {
+    "ended, by its file": (dir) => writeFileSync(statePaths(dir).terminal, "x", { mode: 0o600 }),
+    "quarantined, by its file": (dir) => writeFileSync(statePaths(dir).quarantine, "x", { mode: 0o600 }),
+    "ended, by its journal": (dir) =>
+      journaled(dir, (journal) => standing.setEnd(journal, { ...why, grace_s: 0 })),
+    "quarantined, by its journal": (dir) =>
+      journaled(dir, (journal) =>
+        standing.setQuarantine(journal, { ...why, epoch: 1, code: "STATE_QUARANTINED" }),
+      ),
+  };
+  const why = { reason: "ordered", since: 1, jws: "x" };
+  function journaled(dir: string, write: (journal: Journal) => void): void {
+    const journal = Journal.open(statePaths(dir).journal);
+    write(journal);
+    journal.close();
+  }
+
+  for (const [name, end] of Object.entries(over)) {
+    test(`${name}, becomes another without --force, and what it was is kept`, async () => {
+      using desk = await ActivationDesk.open();
+      const dir = fresh();
+      const first = await desk.activate(dir);
+      const paths = statePaths(dir);
+      end(dir);
+      const left = ["terminal", "quarantine", "seal", "journal"].filter((kind) =>
+        existsSync(join(dir, kind === "journal" ? "journal.db" : `${kind}.jws`)),
+      );
+      await desk.mint();
+      const second = await desk.activate(dir);
+      expect(second.agent_id).not.toBe(first.agent_id);
+      await identityOf(desk, dir);
+      expect([paths.terminal, paths.quarantine, paths.journal].filter((path) => existsSync(path))).toEqual(
+        [],
+      );
+      const kept = readdirSync(paths.work).filter((entry) => entry.includes(first.agent_id));
+      expect(kept.map((entry) => entry.split("-")[0] ?? "").sort()).toEqual(left.sort());
+    });
+  }
+
+  test("or was tampered with, whatever lies there, becomes another with --force", async () => {
+    const deeds: ((dir: string) => void)[] = [
+      (dir) => rmSync(statePaths(dir).seal),
+      (dir) => writeFileSync(statePaths(dir).seal, "x"),
+      (dir) => {
+        rmSync(statePaths(dir).seal);
+        mkdirSync(statePaths(dir).seal);
+      },
+      (dir) => mkdirSync(statePaths(dir).terminal),
+      (dir) => symlinkSync("/etc/passwd", statePaths(dir).quarantine),
+      (dir) => rmSync(statePaths(dir).agent),
+      (dir) => rmSync(statePaths(dir).identityKey),
+      (dir) => writeFileSync(statePaths(dir).identityKey, "x"),
+      (dir) => symlinkSync("/etc/passwd", statePaths(dir).nextSeal),
+    ];
+    for (const deed of deeds) {
+      using desk = await ActivationDesk.open();
+      const dir = fresh();
+      await desk.activate(dir);
+      deed(dir);
+      await desk.mint();
+      const { agent_id } = await desk.activate(dir, { force: true });
+      expect<string>((await identityOf(desk, dir)).file.agent_id).toBe(agent_id);
+    }
     expect(lstatSync("/etc/passwd").isFile()).toBe(true);
   });
 });

@@ -1,5 +1,5 @@
-// Goal: wherever an activation is cut, by a crash or by the disk, the host is one agent whole or none, never a mixture, and
-// the same token makes it whole.
+// Goal: wherever an activation is cut, by a crash or by the disk, the host is one agent whole or none, never a mixture and
+// never one that counts as tampered with, and the same token makes it whole.
 // Method: at every change the real activation makes to the file system, copy the directory as a crash would leave it, or
 // let the change fail; then look who the host says it is, and activate again.
 
@@ -32,7 +32,7 @@ async function withFormerLife(desk: ActivationDesk): Promise<{ dir: string; form
   const journal = Journal.open(statePaths(dir).journal);
   journal.setChain({ n: 41, nonce: "x".repeat(22) });
   journal.close();
-  writeFileSync(statePaths(dir).bearer, "{}");
+  writeFileSync(statePaths(dir).bearer, "{}", { mode: 0o600 });
   await desk.mint();
   return { dir, former: { agentId: agent_id } };
 }

@@ -3,7 +3,7 @@
 // Method: the real activation on real directories against a desk that opens what is sealed, honest or lying.
 
 import { describe, expect, test } from "bun:test";
-import { existsSync, lstatSync, mkdirSync, symlinkSync, writeFileSync } from "node:fs";
+import { chmodSync, existsSync, lstatSync, mkdirSync, symlinkSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { controlPlaneUrl } from "../../../src/agent/activate.ts";
 import { statePaths } from "../../../src/agent/state-files.ts";
@@ -39,6 +39,7 @@ describe("a new host", () => {
         "keypair/identity.pem",
         "keypair/sealing.pem",
         "license.jwt",
+        "seal.jws",
         "trust.json",
         "work",
       ].sort(),
@@ -278,6 +279,22 @@ describe("a state directory that is", () => {
       expect(desk.redeemed).toBeNull();
     });
   }
+
+  test.each([
+    ["notes.txt", (path: string) => writeFileSync(path, "")],
+    ["keypair/identity.bak", (path: string) => writeFileSync(path, "", { mode: 0o600 })],
+    ["cache", (path: string) => writeFileSync(path, "")],
+    ["keypair/identity.next.pem", (path: string) => writeFileSync(path, "", { mode: 0o644 })],
+  ])("holding %s is refused, naming it, and no token is spent", async (name, make) => {
+    using desk = await ActivationDesk.open();
+    const dir = fresh();
+    mkdirSync(join(dir, "keypair"), { recursive: true, mode: 0o700 });
+    chmodSync(dir, 0o700);
+    make(join(dir, name));
+    const why = await faultOf(desk.activate(dir));
+    expect([why.code, why.params["name"]]).toEqual(["STATE_DIR_CLUTTERED", name]);
+    expect(desk.control.requests).toEqual([]);
+  });
 
   test("somebody else's is refused, naming both", async () => {
     using desk = await ActivationDesk.open();

@@ -17,7 +17,8 @@ import { unseal } from "../../../src/trust/sealed-box.ts";
 import { openJws } from "../../../src/trust/strict-jws.ts";
 import { FINGERPRINT, nonce, random } from "../../support/authority.ts";
 import { problem } from "../../support/lies.ts";
-import { type Exchange, PROOF, ScriptedControl } from "../../support/scripted-control.ts";
+import { PROOF } from "../../support/proof-door.ts";
+import { type Exchange, ScriptedControl } from "../../support/scripted-control.ts";
 import { wireTo } from "../../support/scripted-wire.ts";
 import { VirtualTime } from "../../support/virtual-time.ts";
 

@@ -6,9 +6,13 @@ import { type AgentFacts, nextAgentState, STATE_RIGHTS } from "../../../src/agen
 import type { AgentState } from "../../../src/protocol/wire.ts";
 
 const HEALTHY: AgentFacts = {
+  ended: false,
+  tampered: false,
   activated: true,
   license: "valid",
+  quarantined: false,
   draining: false,
+  held: false,
   silentMs: 0,
   intervalMs: 60_000,
   slotHeld: true,
@@ -17,9 +21,13 @@ const HEALTHY: AgentFacts = {
 };
 /** In the order in which they win. */
 const SPOILT: readonly (readonly [AgentState, Partial<AgentFacts>])[] = [
+  ["terminal", { ended: true }],
+  ["tampered", { tampered: true }],
   ["inactive", { activated: false }],
   ["unlicensed", { license: "expired" }],
+  ["quarantined", { quarantined: true }],
   ["draining", { draining: true }],
+  ["paused", { held: true, inFlight: 0 }],
   ["isolated", { silentMs: 180_001 }],
   ["standby", { slotHeld: false }],
   ["full", { inFlight: 2 }],
@@ -48,6 +56,11 @@ describe("the state of an agent", () => {
     expect(nextAgentState({ ...HEALTHY, license: "grace" })).toBe("idle");
   });
 
+  test("held by an order while something is in flight is draining, as it is when the process stops", () => {
+    expect(nextAgentState({ ...HEALTHY, held: true, inFlight: 1 })).toBe("draining");
+    expect(nextAgentState({ ...HEALTHY, held: true, draining: true })).toBe("draining");
+  });
+
   test("silent for exactly three intervals is not isolated yet", () => {
     expect(nextAgentState({ ...HEALTHY, silentMs: 180_000 })).toBe("idle");
   });
@@ -56,6 +69,9 @@ describe("the state of an agent", () => {
     const rights = Object.entries(STATE_RIGHTS);
     const accepting = rights.filter(([, { accept }]) => accept).map(([state]) => state);
     const starting = rights.filter(([, { start }]) => start).map(([state]) => state);
+    const keeping = rights.filter(([, { keep }]) => keep).map(([state]) => state);
+    expect(starting.filter((state) => !keeping.includes(state))).toEqual([]);
+    expect(keeping).toEqual(["inactive", "unlicensed", "isolated", "standby", "full", "working", "idle"]);
     expect(accepting.filter((state) => !starting.includes(state))).toEqual([]);
     expect(accepting).toEqual(["isolated", "full", "working", "idle"]);
     expect(starting).toEqual(["isolated", "standby", "full", "working", "idle"]);

@@ -3,7 +3,7 @@
 import { afterAll } from "bun:test";
 import { lstatSync, readdirSync, readFileSync, rmSync } from "node:fs";
 import { join } from "node:path";
-import { type Identity, loadIdentity } from "../../../src/agent/identity.ts";
+import { type Identity, loadForBoot } from "../../../src/agent/identity.ts";
 import { scratchDirectory } from "../../support/scratch.ts";
 import type { ActivationDesk } from "./activation-desk.ts";
 
@@ -31,5 +31,9 @@ export function tree(dir: string): Record<string, string> {
 export const lasting = (dir: string): Record<string, string> =>
   Object.fromEntries(Object.entries(tree(dir)).filter(([path]) => !/agent\.lock|\.next\.pem$/.test(path)));
 
-export const identityOf = (desk: ActivationDesk, dir: string): Promise<Identity> =>
-  loadIdentity(dir, null, desk.time.nowS());
+/** Who a start of the agent would be: a host whose seal finds anything is an error here. */
+export async function identityOf(desk: ActivationDesk, dir: string): Promise<Identity> {
+  const boot = await loadForBoot(dir, null, desk.time.nowS());
+  if (boot.standing === "sound") return boot.identity;
+  throw new Error(`tampered: ${JSON.stringify(boot.verdict.findings)}`);
+}

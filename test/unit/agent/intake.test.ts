@@ -79,7 +79,7 @@ const UNIDENTIFIED: Readonly<Record<string, readonly [string, Forge]>> = {
     "JWS_MALFORMED",
     texted((p) => p.replace('"read":[]', '"read":[],"read":["/etc"]')),
   ],
-  "an unknown member": ["JWS_MALFORMED", texted((p) => p.replace("{", '{"sudo":true,'))],
+  "an unknown member": ["JWS_WRONG_CLAIMS", texted((p) => p.replace("{", '{"sudo":true,'))],
   "a number beyond all readers": [
     "JWS_MALFORMED",
     texted((p) => p.replace('"attempt":1', '"attempt":1e400')),
@@ -358,7 +358,7 @@ describe("an agent that may not", () => {
     await world.time.advance(5_000);
     expect(world.row(claims)).toBeNull();
     expect(world.pool.tasks).toEqual([]);
-    expect(world.journal.window().highest).toBe(0);
+    expect(world.journal.window(1).highest).toBe(0);
     expect(world.journal.chain()?.n).toBe(world.control.chain.n);
     expect(world.control.violations).toEqual([]);
   });

@@ -214,6 +214,6 @@ describe("files beside the journal", () => {
     expect(world.journal.readMeta("license")).toBe(text);
     expect(world.control.beats.at(-1)?.capacity.max).toBe(7);
     expect(world.heard("beat.failed")).toEqual([]);
-    expect(world.heard("identity.unwritten")).toHaveLength(1);
+    expect(world.heard("state.unwritten")).toHaveLength(1);
   });
 });

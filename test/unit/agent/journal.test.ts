@@ -61,19 +61,19 @@ describe("a journal", () => {
     const admission = admit(EMPTY_WINDOW, 12);
     if (!admission.ok) throw new Error("not admitted");
     before.setChain(chain);
-    before.setWindow(admission.window);
+    before.setWindow(admission.window, 1);
     before.writeMeta("slot", JSON.stringify({ held: false, position: 2, max_agents: 1 }));
     before.close();
     const after = Journal.open(path);
     expect(after.chain()).toEqual(chain);
-    expect(after.window()).toEqual(admission.window);
+    expect(after.window(1)).toEqual(admission.window);
     expect(after.slot()).toEqual({ held: false, position: 2, max_agents: 1 });
     after.close();
   });
 
   test("new, holds nothing", () => {
     const journal = Journal.open(fresh());
-    expect([journal.chain(), journal.slot(), journal.window()]).toEqual([null, null, EMPTY_WINDOW]);
+    expect([journal.chain(), journal.slot(), journal.window(1)]).toEqual([null, null, EMPTY_WINDOW]);
     expect(journal.receiptHead()).toEqual({ seq: 0, sha256: FIRST_PREV_SHA256 });
     expect([journal.openReceipts(), journal.rejected(), journal.unsentLogs()]).toEqual([[], [], []]);
     journal.close();
@@ -131,7 +131,7 @@ describe("what is no journal", () => {
     journal.writeMeta("chain", '{"n":"one"}');
     journal.writeMeta("slot", "held");
     journal.writeMeta("window", "{}");
-    for (const read of [() => journal.chain(), () => journal.slot(), () => journal.window()]) {
+    for (const read of [() => journal.chain(), () => journal.slot(), () => journal.window(1)]) {
       expect(codeOf(read)).toBe("JOURNAL_UNUSABLE");
     }
     journal.close();

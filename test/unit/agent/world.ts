@@ -4,7 +4,7 @@
 import type { Database } from "bun:sqlite";
 import { rmSync } from "node:fs";
 import { join } from "node:path";
-import { Agent } from "../../../src/agent/agent.ts";
+import { Agent, type AgentEnd } from "../../../src/agent/agent.ts";
 import type { Log } from "../../../src/agent/agent-log.ts";
 import { blobFetcher } from "../../../src/agent/blobs.ts";
 import type { Timers } from "../../../src/agent/clock.ts";
@@ -14,7 +14,8 @@ import type { JobRow } from "../../../src/agent/job-row.ts";
 import { Journal } from "../../../src/agent/journal.ts";
 import { LogShipper } from "../../../src/agent/log-shipper.ts";
 import { ReceiptWriter } from "../../../src/agent/receipts.ts";
-import { Runner } from "../../../src/agent/runner.ts";
+import { Runner, type RunnerDeps } from "../../../src/agent/runner.ts";
+import type { SealedState } from "../../../src/agent/sealed-state.ts";
 import { openSession, type Session } from "../../../src/agent/session.ts";
 import { type AgentFile, type BearerFile, STATE_FORMAT } from "../../../src/agent/state-files.ts";
 import type { Transport } from "../../../src/agent/transport.ts";
@@ -66,13 +67,30 @@ export class World implements AsyncDisposable {
   readonly events: LoggedEvent[] = [];
   readonly persisted: { license: License; trust: TrustSet }[] = [];
   persist: (license: License, trust: TrustSet) => void = () => undefined;
+  /** State files that are always whole, and follow as the test says. */
+  readonly state: SealedState = {
+    head: null,
+    findings: [],
+    check: async () => undefined,
+    follow: async (license, trust) => {
+      if (this.known.license === license && this.known.trust === trust) return;
+      this.known = { license, trust };
+      this.persist(license, trust);
+      this.persisted.push({ license, trust });
+    },
+    reseal: async () => undefined,
+    resealProblem: () => null,
+  };
   bearer: BearerFile | null = null;
   /** What the operator's policy and the host say to a job. */
   decide: (claims: JobClaims) => { ok: true; grant: Grant } | { ok: false; why: Fault } = grantAll;
+  /** How a starting job's secrets are opened. */
+  openSecrets: RunnerDeps["openSecrets"] = async () => ({});
   /** The exit status, once the loop has ended. */
-  ended: Promise<number> | null = null;
-  exit: number | null = null;
+  ended: Promise<AgentEnd> | null = null;
+  exit: AgentEnd | null = null;
   failure: unknown = null;
+  private known: { trust: TrustSet; license: License };
   private closed = false;
   private readonly owner: boolean;
 
@@ -87,6 +105,7 @@ export class World implements AsyncDisposable {
     this.file = made.file;
     this.identity = made.identity;
     this.owner = options.like === undefined;
+    this.known = known;
     this.journal = Journal.open(join(made.dir, "journal.db"));
     const { time, control, journal, identity, file, pool } = this;
     const timers: Timers = { after: (ms, fn) => time.after(ms, () => this.closed || fn()) };
@@ -126,6 +145,7 @@ export class World implements AsyncDisposable {
       workDir: join(made.dir, "work"),
       logDir: join(made.dir, "logs"),
       tools: { bwrapPath: "/usr/bin/bwrap", gitPath: null },
+      openSecrets: (claims) => this.openSecrets(claims),
       fetchBlob: blobFetcher(session, file.url, streamsFrom(control), timers),
       news: () => this.agent.news(),
     });
@@ -149,10 +169,9 @@ export class World implements AsyncDisposable {
         bootId: "boot-1",
         facts: () => FACTS,
         decide: (claims) => this.decide(claims),
-        persist: (license, trust) => {
-          this.persisted.push({ license, trust });
-          this.persist(license, trust);
-        },
+        stateDir: made.dir,
+        state: this.state,
+        remnant: false,
       },
       known.trust,
       known.license,
@@ -270,6 +289,7 @@ const FACTS: BeatFacts = {
   bundle: "development",
   policy: { sha256: FINGERPRINT_SHA, owner: "self" },
   fingerprint: FINGERPRINT,
+  fingerprint_unknown: [],
   host: {
     hostname: "host",
     load1: 0.1,

@@ -9,6 +9,10 @@ const EMPTY: StatusReport = {
   state: "inactive",
   running: false,
   findings: [],
+  terminal: null,
+  quarantine: null,
+  hold: null,
+  seal: null,
   version: "1.2.3",
   agent_id: null,
   control_plane_url: null,
@@ -43,8 +47,12 @@ const FULL: StatusReport = {
     kinds: ["test.run"],
   },
   slot: { held: false, position: 2, max_agents: 1 },
-  fingerprint: { id: "fp_x", components: ["machine_id", "macs"] },
-  last_heartbeat: { at: NOW - 12_000, latency_ms: 34, state: "idle" },
+  seal: { ctr: 3, whole: true, findings: [] },
+  fingerprint: {
+    ...{ id: "fp_x", components: ["machine_id", "macs"], unknown: ["tpm_ek"], verdict: "drift", score: 0.66 },
+    ...{ rule: null, changed: ["macs"], lost: [], enriched: [] },
+  },
+  last_heartbeat: { at: NOW - 12_000, latency_ms: 34, state: "idle", standing: "live" },
   last_failure: { at: NOW - 200_000, code: "WIRE_TIMEOUT", why: "slow" },
   in_flight: [{ job: "job_x", attempt: 2, state: "running", kind: "test.run", step: "run" }],
   undelivered_receipts: 3,
@@ -83,7 +91,8 @@ describe("the screen", () => {
       '  License        valid, plan "team", until 2025-06-02T12:00:00Z',
       "  Allows         1 agent, 4 jobs at once on each: test.run",
       "  Slot           waiting, number 2 in the queue",
-      "  Fingerprint    fp_x (machine_id, macs)",
+      "  Fingerprint    fp_x, drift: macs differ, 66 % of machine_id, macs; not readable: tpm_ek",
+      "  Seal           whole, number 3",
       "  Heartbeat      12 s ago, answered in 34 ms",
       "  Last failure   3 min ago: WIRE_TIMEOUT (slow)",
       "  Receipts       3 not delivered yet",
@@ -100,6 +109,25 @@ describe("the screen", () => {
       "  job_v  unknown (no reason), attempt 1",
       "",
     ]);
+  });
+
+  test("says in the state's own line why it is what it is", () => {
+    const line = (over: Partial<StatusReport>) =>
+      statusScreen({ ...FULL, findings: [], ...over }, NOW, false).split("\n")[0];
+    const since = NOW - 1000;
+    expect(line({ state: "terminal", terminal: { reason: "sold", since } })).toBe(
+      "  State          terminal: sold",
+    );
+    const quarantine = { code: "STATE_QUARANTINED", reason: "two of them", since, epoch: 1 };
+    expect(line({ state: "quarantined", quarantine })).toBe("  State          quarantined: two of them");
+    const hold = { type: "stop", since, grace_s: 1 } as const;
+    expect(line({ state: "paused", hold, running: false })).toBe(
+      "  State          paused: told to stop (no agent is running)",
+    );
+    const findings = [{ code: "SEAL_MODIFIED", name: "license.jwt", what: "modified" }] as const;
+    const seal = { ctr: 3, whole: false, findings };
+    expect(line({ state: "tampered", seal })).toBe("  State          tampered: license.jwt");
+    expect(statusScreen({ ...FULL, seal }, NOW, false)).toContain("  Seal           broken: license.jwt\n");
   });
 
   test("has colour only where it is wanted", () => {

@@ -48,7 +48,9 @@ test("a directory others may enter, and a file that is broken, are findings", as
   const stateDir = join(place, "state");
   mkdirSync(stateDir, { mode: 0o700 });
   writeFileSync(join(stateDir, "agent.json"), '{"format":1,"format":1}', { mode: 0o600 });
-  expect((await status(stateDir)).codes).toContain("STATE_FILE_MALFORMED");
+  const broken = await status(stateDir);
+  expect(broken.report.state).toBe("tampered");
+  expect(broken.codes).toContain("STATE_TAMPERED");
   chmodSync(stateDir, 0o777);
   expect((await status(stateDir)).codes).toContain("STATE_DIR_OPEN");
 });

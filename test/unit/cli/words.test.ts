@@ -4,9 +4,9 @@
 import { describe, expect, test } from "bun:test";
 import fc from "fast-check";
 import { parseLabels } from "../../../src/cli/labels.ts";
-import { edited } from "../../../src/cli/prompt-hidden.ts";
 import { isFault } from "../../../src/fault/fault.ts";
 import { shellWords } from "../../../src/protocol/argv.ts";
+import { edited } from "../../../src/terminal/prompt-hidden.ts";
 
 describe("labels", () => {
   test("are KEY=VALUE, the value may hold anything a line may", () => {

@@ -150,7 +150,7 @@ describe("activation", () => {
         const minted = await mint(small);
         const waiting = await ScriptedAgent.withKeys(small.url, minted);
         const { slot } = (await waiting.activate(minted)).json;
-        expect(slot).toEqual({ held: false, position, max_agents: 1 });
+        expect(slot).toEqual({ held: false, position, max_agents: 1, holders: ["host-a"] });
       }
       const late = await mint(small);
       const agent = await ScriptedAgent.withKeys(small.url, late);
@@ -190,14 +190,11 @@ describe("an access token", () => {
     const once = await assertion();
     expect((await agent.sendAssertion(once)).status).toBe(200);
     expect(codeOf(await agent.sendAssertion(once))).toBe("DPOP_INVALID");
-    const refused = [
-      await assertion({ audience: "https://evil.example/v1/token" }),
-      await assertion({ agentId: other.agentId }),
-      await assertion({ agentId: "agt_99999999999999999999" }),
-      "not.a.token",
-    ];
-    for (const text of refused) {
+    for (const text of [await assertion({ audience: "https://evil.example/v1/token" }), "not.a.token"]) {
       expect(codeOf(await agent.sendAssertion(text))).toBe("API_UNAUTHENTICATED");
+    }
+    for (const agentId of [other.agentId, "agt_99999999999999999999"]) {
+      expect(codeOf(await agent.sendAssertion(await assertion({ agentId })))).toBe("AGENT_UNKNOWN");
     }
     expect(codeOf(await agent.sendAssertion(await assertion({ nowS: nowS() - 120 })))).toBe(
       "WIRE_CLOCK_SKEW",

@@ -106,7 +106,7 @@ const SCRIPTS: readonly (readonly [string, readonly Shown[], readonly string[]])
     [
       { n: 0, nonce: "first" },
       { n: 1, nonce: "n1" },
-      { n: 0, nonce: "first", inst: "B", rid: "other" },
+      { n: 0, nonce: "first", inst: "B", rid: "other", iatS: 101 },
     ],
     ["advanced", "advanced", "stale_nonce"],
   ],

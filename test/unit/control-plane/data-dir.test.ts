@@ -113,7 +113,8 @@ describe("a data directory", () => {
     const path = await freshPath();
     await (await start(path)).stop();
     const keys = join(path, "keys");
-    const names = await readdir(keys);
+    const entries = await readdir(keys, { withFileTypes: true });
+    const names = entries.filter((entry) => entry.isFile()).map(({ name }) => name);
     for (const name of [...names, "../admin.key"]) {
       const file = join(keys, name);
       const text = await Bun.file(file).text();

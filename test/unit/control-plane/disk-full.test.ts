@@ -34,6 +34,7 @@ test("a transaction the full disk has ended says so, leaves nothing, and the nex
   await db.destroy();
 });
 
+const BINDINGS = { server: { requestIP: () => null } };
 const system = (code: string) => Object.assign(new Error(`${code}: write`), { code });
 test.each([
   ["a file's ENOSPC", system("ENOSPC"), "CONTROL_DISK_FULL"],
@@ -60,7 +61,7 @@ test.each([
   } as unknown as Route;
   const nonces = new DpopNonces(new Uint8Array(32));
   const services = { log: () => undefined, nowMs: Date.now, nonces } as unknown as Services;
-  const response = await createApp([route], services).request("http://127.0.0.1/full");
+  const response = await createApp([route], services).request("http://127.0.0.1/full", {}, BINDINGS);
   expect([response.status, response.headers.get("retry-after")]).toEqual([503, "5"]);
   expect(((await response.json()) as { code: string }).code).toBe(code);
 });

@@ -121,6 +121,42 @@ describe("a proof", () => {
   });
 });
 
+describe("a clock that is too far off", () => {
+  const noted = async (changes: Partial<ProofInput>): Promise<string[]> => {
+    const notes: string[] = [];
+    const skewed = (jkt: string, seconds: number) => notes.push(`${jkt} ${seconds}`);
+    const proof = await makeProof(key, input({ nowS: NOW_S - 3600, ...changes }));
+    const ctx = { nonces, seen: new SeenProofs(), nowMs: NOW_S * 1000, skewed };
+    await expect(checkProof(proof, target(), ctx)).rejects.toMatchObject({
+      code: "WIRE_CLOCK_SKEW",
+      params: { seconds: 3600 },
+    });
+    return notes;
+  };
+
+  test("is told as that, and noted when the proof is surely of this moment", async () => {
+    expect(await noted({})).toEqual([`${key.kid} 3600`]);
+  });
+
+  test("is not noted of an old proof played back", async () => {
+    expect(await noted({ nonce: nonces.current(NOW_S - 3600) })).toEqual([]);
+    const { nonce: _, ...without } = input({ nowS: NOW_S - 3600 });
+    const proof = await makeProof(key, without);
+    const skewed = () => {
+      throw new Error("noted");
+    };
+    const ctx = { nonces, seen: new SeenProofs(), nowMs: NOW_S * 1000, skewed };
+    await expect(checkProof(proof, target(), ctx)).rejects.toMatchObject({ code: "WIRE_CLOCK_SKEW" });
+  });
+});
+
+test("what is remembered of proofs is bounded: the oldest go first, and are left to the table", () => {
+  const seen = new SeenProofs();
+  for (let n = 0; n <= 100_000; n++) expect(seen.admit(`p${n}`, 0)).toBeTrue();
+  expect(seen.admit("p1", 0)).toBeFalse();
+  expect(seen.admit("p0", 0)).toBeTrue();
+});
+
 const claims = () => ({
   htm: "POST",
   htu: url,

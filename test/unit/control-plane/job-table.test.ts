@@ -15,6 +15,8 @@ const EVENTS: Readonly<Record<JobEvent["type"], JobEvent>> = {
   rejected: { type: "rejected", code: "JOB_SCHEMA", nowMs: 10 },
   withdrawn: { type: "withdrawn", nowMs: 10 },
   lease_expired: { type: "lease_expired", nowMs: 10 },
+  unprovided: { type: "unprovided", code: "SECRET_MISSING", nowMs: 10 },
+  cancel: { type: "cancel", why: "not needed", nowMs: 10 },
   receipt: {
     type: "receipt",
     outcome: "succeeded",
@@ -31,6 +33,10 @@ const receipt = (outcome: string, reason: string): JobEvent =>
   ({ ...EVENTS.receipt, outcome, reason }) as JobEvent;
 
 describe("a job", () => {
+  test("that is being cancelled and never had a lease gets none", () => {
+    expect(jobAfter(held("cancelling", { lease_until: null }), EVENTS.named)).toBeNull();
+  });
+
   test.each([
     ["queued, offered", jobRow(), EVENTS.offered, { state: "offered", agent_id: AGENT, offered_at: 10 }],
     ["offered, offered again", held("offered"), EVENTS.offered, { state: "offered", offered_at: 10 }],
@@ -84,6 +90,63 @@ describe("a job", () => {
       EVENTS.rejected,
       { state: "finished", outcome: "refused", reason: "JOB_SCHEMA" },
     ],
+    [
+      "queued, a secret of it gone",
+      jobRow(),
+      EVENTS.unprovided,
+      { state: "finished", outcome: "refused", reason: "SECRET_MISSING" },
+    ],
+    ["offered, a secret of it gone", held("offered"), EVENTS.unprovided, { state: "finished" }],
+    [
+      "queued, cancelled",
+      jobRow(),
+      EVENTS.cancel,
+      { state: "finished", outcome: "cancelled", cancel_reason: "not needed" },
+    ],
+    ["offered, cancelled", held("offered"), EVENTS.cancel, { state: "cancelling" }],
+    ["running, cancelled", held("running"), EVENTS.cancel, { state: "cancelling" }],
+    [
+      "overdue, cancelled: nobody is waited for any more",
+      held("overdue"),
+      EVENTS.cancel,
+      { state: "finished", outcome: "cancelled" },
+    ],
+    [
+      "being cancelled, named: the lease goes on until it has ended",
+      held("cancelling"),
+      EVENTS.named,
+      { state: "cancelling", lease_until: 310 },
+    ],
+    [
+      "being cancelled, silent: never given to another one",
+      held("cancelling", { on_lost: "requeue" }),
+      EVENTS.lease_expired,
+      { state: "finished", outcome: "cancelled" },
+    ],
+    [
+      "being cancelled, never taken",
+      held("cancelling", { lease_until: null }),
+      EVENTS.withdrawn,
+      { state: "finished", outcome: "cancelled" },
+    ],
+    [
+      "being cancelled, had finished first",
+      held("cancelling"),
+      EVENTS.receipt,
+      { state: "finished", outcome: "succeeded" },
+    ],
+    [
+      "being cancelled, never started",
+      held("cancelling"),
+      receipt("interrupted", "never_started"),
+      { state: "finished", outcome: "cancelled", receipt_sha256: ENVELOPE },
+    ],
+    [
+      "being cancelled, its lease lost",
+      held("cancelling", { on_lost: "requeue" }),
+      receipt("lease_lost", "lease_expired"),
+      { state: "finished", outcome: "cancelled" },
+    ],
   ] as const)("%s", (_, job, event, expected) => {
     expect(jobAfter(job, event)).toMatchObject(expected);
   });
@@ -95,7 +158,9 @@ describe("a job", () => {
     const change = jobAfter(before, event);
     if (state === "finished") expect(change).toBeNull();
     const after = { ...before, ...change };
-    expect(after.agent_id === null).toBe(after.state === "queued");
+    if (after.state === "finished" && before.state === "queued")
+      expect(["cancel", "unprovided"]).toContain(event.type);
+    else expect(after.agent_id === null).toBe(after.state === "queued");
     expect(after.attempt).toBeGreaterThanOrEqual(before.attempt);
     if (after.state === "finished") expect(after.outcome !== null || state === "finished").toBeTrue();
   });

@@ -36,7 +36,7 @@ describe("offers", () => {
   test("repeat what was offered and not named, before anything new, in the same places", () => {
     const offered = job("offered", { state: "offered", agent_id: AGENT });
     expect(chosen({ held: [offered] }, [job("new"), job("newer")])).toEqual(["offered", "new"]);
-    const leased = job("leased", { state: "leased", agent_id: AGENT });
+    const leased = job("leased", { state: "leased", agent_id: AGENT, lease_until: 9 });
     expect(chosen({ held: [leased] }, [job("new"), job("newer")])).toEqual(["new"]);
   });
 

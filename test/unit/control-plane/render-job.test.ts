@@ -29,6 +29,7 @@ const view = (changes: Partial<JobView> = {}, claims: Partial<ReceiptClaims> | n
   log_verified: true,
   outcome: "failed",
   reason: "tests_failed",
+  cancel_reason: null,
   created_at: 1_000,
   started_at: 3_000,
   finished_at: 68_000,

@@ -77,6 +77,7 @@ describe("the route table", () => {
       "GET /.well-known/agentina",
       "POST /v1/activate",
       "POST /v1/token",
+      "POST /v1/readmit",
     ]);
   });
 

@@ -50,12 +50,30 @@ test("a slot under a job stays; under a silent agent without one it goes to who 
   expect(job.jti as string).toBe(id);
 });
 
+test("an agent that waits is told who holds the slots, and gets one from a holder that is out", async () => {
+  expect((await holder.beat()).slot).toEqual({
+    held: false,
+    position: 1,
+    max_agents: 1,
+    holders: ["host-a"],
+  });
+  await control.api("POST", API.agentOrders(waiting.agentId), { order: "quarantine", reason: "x" });
+  expect((await holder.beat()).slot).toEqual({ held: true, max_agents: 1 });
+  await waiting.held();
+  const third = await ScriptedAgent.enrol(control.url, await mint(control), aheadS);
+  expect((await third.beat()).slot).toMatchObject({ held: false, position: 1 });
+  await control.api("POST", API.agentOrders(holder.agentId), { order: "terminate", reason: "x" });
+  expect((await third.beat()).slot.held).toBeTrue();
+  waiting = third;
+  holder = await ScriptedAgent.enrol(control.url, await mint(control), aheadS);
+});
+
 test("a plan that grows lets the next one in, one that shrinks the latest out", async () => {
   await control.api("PUT", API.accountPlan, { max_agents: 2 });
   expect((await holder.beat()).slot.held).toBeTrue();
   await control.api("PUT", API.accountPlan, { max_agents: 1 });
   expect((await waiting.beat()).slot.held).toBeTrue();
-  expect((await holder.beat()).slot).toEqual({ held: false, position: 1, max_agents: 1 });
+  expect((await holder.beat()).slot).toMatchObject({ held: false, position: 1, max_agents: 1 });
   await submit(control);
   expect((await holder.beat()).jobs).toEqual([]);
   expect((await waiting.beat()).jobs).toHaveLength(1);

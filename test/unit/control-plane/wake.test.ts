@@ -2,6 +2,7 @@
 // Method: real lines over HTTP, read as they come.
 
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
+import { API } from "../../../src/protocol/api.ts";
 import { ROUTES } from "../../../src/protocol/wire.ts";
 import { mint, startTestControlPlane, submit, type TestControlPlane } from "./support/control-plane.ts";
 import { ScriptedAgent } from "./support/scripted-agent.ts";
@@ -99,6 +100,39 @@ describe("a wake-up line", () => {
     const refused = await agents[3]?.send("GET", ROUTES.wake);
     expect([refused?.status, refused?.json.code]).toEqual([503, "WAKE_FULL"]);
     for (const line of lines) line.close();
+  });
+
+  test("tells an agent of an order, and all of them of another plan", async () => {
+    await Bun.sleep(50);
+    const agent = await enrol();
+    await agent.beat();
+    const line = await listen(agent);
+    const order = { order: "drain", reason: "x" };
+    await control.api("POST", API.agentOrders(agent.agentId), order);
+    await until(() => told(line) === 1);
+    await control.api("PUT", API.accountPlan, { max_agents: 20 });
+    await until(() => told(line) === 2);
+    line.close();
+  });
+
+  test("ends with the access token, and with the agent", async () => {
+    await Bun.sleep(50);
+    const agent = await enrol();
+    await agent.beat();
+    agent.aheadS = 599;
+    control.shift(599_000);
+    await agent.send("GET", "/healthz", { anonymous: true }); // for the nonce of this time
+    const expiring = await listen(agent);
+    await until(() => expiring.ended);
+    control.shift(-599_000);
+    agent.aheadS = 0;
+    await agent.signIn();
+    const line = await listen(agent);
+    await control.api("POST", API.agentOrders(agent.agentId), { order: "terminate", reason: "x" });
+    await until(() => told(line) === 1);
+    agent.takeOrders((await agent.beat()).orders);
+    await agent.beat();
+    await until(() => line.ended);
   });
 
   test("ends when the server stops; a new one tells of what is still queued", async () => {

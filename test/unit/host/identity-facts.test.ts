@@ -10,6 +10,8 @@ import { join } from "node:path";
 import * as si from "systeminformation";
 import { makeFingerprint } from "../../../src/host/fingerprint.ts";
 import { type IdentityFacts, parseRootFacts, readIdentityFacts } from "../../../src/host/identity-facts.ts";
+import type { FingerprintComponent } from "../../../src/protocol/trust.ts";
+import { compareFingerprints } from "../../../src/trust/fingerprint-match.ts";
 import { leaveFacts, makeRoot, ROOT_ONLY, SERVER } from "./fake-root.ts";
 
 const NOBODY = 65534;
@@ -81,6 +83,62 @@ describe("a server", () => {
   });
 });
 
+describe("at a later start", () => {
+  const FACTS =
+    "product_uuid=4C4C4544-0042-3510-8056-B4C04F515332\nboard_serial=.5BQS532.CNFCP0012345.\n" +
+    "chassis_serial=5BQS532\ntpm_ek=ab12\nroot_disk=S4EVNX0R123456\n";
+  const NO_DISK_SERIAL = { "sys/devices/pci/nvme0n1/device/serial": "" };
+  const TPM = { "sys/class/tpm/tpm0/tpm_version_major": "2\n" };
+  const compared = (enrolled: IdentityFacts, now: IdentityFacts) => {
+    const print = (facts: IdentityFacts) => makeFingerprint(facts.raw, "s".repeat(22));
+    return compareFingerprints(print(enrolled), print(now), now.unknown);
+  };
+
+  test("what root left then and has not left now is unknown: the machine is the same", async () => {
+    const root = await machine({ ...NO_DISK_SERIAL, ...TPM }, ROOT_ONLY);
+    await leaveFacts(root, FACTS, 0o644);
+    const enrolled = readAsNobody(root);
+    expect(enrolled.unknown).toEqual([]);
+    const facts = join(root, "run/agentina-host/facts");
+    await unlink(facts);
+    const unknown: FingerprintComponent[] = [
+      "board_serial",
+      "chassis_serial",
+      "product_uuid",
+      "root_disk",
+      "tpm_ek",
+    ];
+    expect([...readAsNobody(root).unknown].sort()).toEqual(unknown);
+    expect(compared(enrolled, readAsNobody(root))).toMatchObject({ verdict: "match", score: 1, lost: [] });
+    await leaveFacts(root, "nonsense", 0o644);
+    const spoilt = readAsNobody(root);
+    expect([[...spoilt.unknown].sort(), spoilt.problem]).toEqual([unknown, "its last line is cut off"]);
+  });
+
+  test("what root leaves only now is enriched, and a TPM that is not there any more is gone", async () => {
+    const root = await machine(TPM, ROOT_ONLY);
+    const enrolled = readAsNobody(root);
+    await leaveFacts(root, FACTS, 0o644);
+    const now = readAsNobody(root);
+    expect(compared(enrolled, now)).toMatchObject({ verdict: "match", score: 1 });
+    expect(compared(enrolled, now).enriched).toContain("tpm_ek");
+    await rm(join(root, "sys/class/tpm"), { recursive: true });
+    await leaveFacts(root, FACTS.replace("tpm_ek=ab12\n", ""), 0o644);
+    expect(compared(now, readAsNobody(root)).lost).toEqual(["tpm_ek"]);
+  });
+
+  test("root's facts of another machine are another machine", async () => {
+    const root = await machine(TPM, ROOT_ONLY);
+    await leaveFacts(root, FACTS, 0o644);
+    const enrolled = readAsNobody(root);
+    await leaveFacts(root, FACTS.replace("ab12", "cd34"), 0o644);
+    expect(compared(enrolled, readAsNobody(root))).toMatchObject({
+      verdict: "mismatch",
+      rule: "tpm_changed",
+    });
+  });
+});
+
 describe("other machines", () => {
   test("a virtual machine says whose it is, a container that it is one", async () => {
     const flags = "model name\t: QEMU\nflags\t\t: fpu hypervisor sse\n";
@@ -147,7 +205,7 @@ describe("the facts root leaves", () => {
     ["a cut last line", "tpm_ek=a\nboard_serial=b", /cut off/],
   ])("with %s are not used at all", (_, text, problem) => {
     const { facts, problem: found } = parseRootFacts(text);
-    expect(facts).toEqual({});
+    expect(facts).toBeNull();
     expect(found).toMatch(problem);
   });
 

@@ -232,7 +232,6 @@ describe("what this build cannot enforce is refused", () => {
     [scope({ hosts: ["example.com:443"] }), "SCOPE_HOSTS_UNENFORCED", "example.com:443"],
     [scope({ hosts: ["localhost:80"] }), "SCOPE_HOSTS_UNENFORCED", "localhost:80"],
     [scope({ commands: ["npm"] }), "SCOPE_COMMANDS_UNENFORCED", "npm"],
-    [{ secrets: { TOKEN: "eyJ" } }, "SCOPE_SECRETS_UNENFORCED", "TOKEN"],
   ] as const)("%j", (change, expected, entry) => {
     expect(refusal(decided(change))).toMatchObject({ code: expected, entry });
   });

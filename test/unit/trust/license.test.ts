@@ -36,12 +36,14 @@ test.each<[string, object, object, string]>([
   ["another key", { cnf: { jkt: "k".repeat(43) } }, {}, "LICENSE_INVALID"],
   ["an agent that has another key", {}, { jkt: "k".repeat(43) }, "LICENSE_INVALID"],
   ["an end before its beginning", { nbf: NOW_S + 10, exp: NOW_S }, {}, "LICENSE_INVALID"],
+  ["an end at its issue", { iat: NOW_S + 10, exp: NOW_S + 10 }, {}, "LICENSE_INVALID"],
+  ["ten years to live", { exp: NOW_S + 3650 * 86_400 }, {}, "LICENSE_INVALID"],
   ["an issue before its key's time", { iat: NOW_S - 5000 }, {}, "LICENSE_INVALID"],
   ["an issue after its key's time", { iat: NOW_S + 100_000 }, {}, "LICENSE_INVALID"],
-  ["another audience", { aud: "else" }, {}, "JWS_MALFORMED"],
-  ["no jobs at once", { max_concurrent_tasks_per_agent: 0 }, {}, "JWS_MALFORMED"],
-  ["a thousand jobs at once", { max_concurrent_tasks_per_agent: 1000 }, {}, "JWS_MALFORMED"],
-  ["an empty jti", { jti: "" }, {}, "JWS_MALFORMED"],
+  ["another audience", { aud: "else" }, {}, "JWS_WRONG_CLAIMS"],
+  ["no jobs at once", { max_concurrent_tasks_per_agent: 0 }, {}, "JWS_WRONG_CLAIMS"],
+  ["a thousand jobs at once", { max_concurrent_tasks_per_agent: 1000 }, {}, "JWS_WRONG_CLAIMS"],
+  ["an empty jti", { jti: "" }, {}, "JWS_WRONG_CLAIMS"],
   ["a job's type", {}, { typ: TYP.job }, "JWS_WRONG_TYPE"],
   ["a job key's signature", {}, { by: "job" }, "JWS_UNKNOWN_KEY"],
 ])("a license with %s does not open", async (_, changes, over, code) => {
@@ -76,4 +78,10 @@ test.each([
   [37 * 86_400, "expired"],
 ])("%p seconds after its beginning it is %s", (seconds, standing) => {
   expect(licenseStanding(world.license, NOW_S + seconds)).toBe(standing as "valid");
+});
+
+test("an issue that is still to come is not valid yet, whatever its beginning says", () => {
+  const claims = { ...world.license, iat: NOW_S + 3600 };
+  expect(licenseStanding(claims, NOW_S)).toBe("not_yet_valid");
+  expect(licenseStanding(claims, NOW_S + 3600 - 60)).toBe("valid");
 });

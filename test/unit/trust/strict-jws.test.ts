@@ -20,6 +20,23 @@ const DEMO = {
   schema: v.strictObject({ n: v.number(), s: v.optional(v.string()) }),
 } satisfies JwsClass<v.GenericSchema>;
 
+/** Encodings of points of small order, reduced and not, with either sign. */
+const SMALL_ORDER = [
+  "0000000000000000000000000000000000000000000000000000000000000000",
+  "0000000000000000000000000000000000000000000000000000000000000080",
+  "0100000000000000000000000000000000000000000000000000000000000000",
+  "0100000000000000000000000000000000000000000000000000000000000080",
+  "26e8958fc2b227b045c3f489f2ef98f0d5dfac05d3c63339b13802886d53fc05",
+  "26e8958fc2b227b045c3f489f2ef98f0d5dfac05d3c63339b13802886d53fc85",
+  "c7176a703d4dd84fba3c0b760d10670f2a2053fa2c39ccc64ec7fd7792ac037a",
+  "c7176a703d4dd84fba3c0b760d10670f2a2053fa2c39ccc64ec7fd7792ac03fa",
+  "ecffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f",
+  "ecffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff",
+  "edffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f",
+  "eeffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f",
+  "eeffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff",
+];
+
 let key: SigningKey;
 let publicKey: CryptoKey;
 let stranger: SigningKey;
@@ -183,9 +200,7 @@ describe("payload", () => {
     ["a duplicate member", '{"n":1,"n":2}'],
     ["a duplicate member after much white space", `{"n"${" ".repeat(500)}:1,"n":2}`],
     ["a duplicate member spelt otherwise", '{"n":1,"\\u006e":2}'],
-    ["a member too many", '{"n":1,"x":2}'],
     ["__proto__", '{"n":1,"__proto__":{}}'],
-    ["no member", "{}"],
     ["1e400", '{"n":1e400}'],
     ["a number not every reader has", '{"n":9007199254740993}'],
     ["half a surrogate pair", '{"n":1,"s":"\\ud800"}'],
@@ -196,6 +211,15 @@ describe("payload", () => {
     ["33 levels", `{"n":${"[".repeat(33)}${"]".repeat(33)}}`],
   ])("with %s is refused though it is signed", async (_, payload) => {
     expect(await codeOf(await signRaw(key, header(), payload))).toBe("JWS_MALFORMED");
+  });
+
+  test.each([
+    ["a member too many", '{"n":1,"x":2}'],
+    ["no member", "{}"],
+    ["a text for a number", '{"n":"1"}'],
+    ["a list", "[1]"],
+  ])("that is sound but holds %s is of another kind, and told so", async (_, payload) => {
+    expect(await codeOf(await signRaw(key, header(), payload))).toBe("JWS_WRONG_CLAIMS");
   });
 
   test("that is not UTF-8 is refused though it is signed", async () => {
@@ -233,5 +257,28 @@ describe("signature", () => {
     }
     const malleated = `${text.slice(0, text.lastIndexOf(".") + 1)}${signature.toString("base64url")}`;
     expect(await codeOf(malleated)).toBe("JWS_BAD_SIGNATURE");
+  });
+
+  test.each(SMALL_ORDER)("under the key %s of small order is refused, whatever fits it", async (hex) => {
+    const weak = await crypto.subtle.importKey("raw", Buffer.from(hex, "hex"), "Ed25519", true, ["verify"]);
+    // Under the neutral element this one fits every text (RFC 8032 section 5.1.7, no cofactor needed).
+    const neutral = Buffer.concat([Buffer.from([1]), Buffer.alloc(63)]).toString("base64url");
+    for (let n = 0; n < 32; n++) {
+      const signed = [header(), `{"n":${n}}`]
+        .map((part) => Buffer.from(part).toString("base64url"))
+        .join(".");
+      expect(openJws(`${signed}.${neutral}`, DEMO, () => weak)).rejects.toMatchObject({
+        code: "JWS_BAD_SIGNATURE",
+      });
+    }
+  });
+
+  test("under a key of another algorithm is a defect of ours, not an answer", async () => {
+    const { publicKey: p256 } = await crypto.subtle.generateKey(
+      { name: "ECDSA", namedCurve: "P-256" },
+      true,
+      ["sign", "verify"],
+    );
+    expect(openJws(await signed(), DEMO, () => p256)).rejects.toThrow("Invariant broken");
   });
 });

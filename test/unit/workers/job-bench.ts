@@ -99,6 +99,7 @@ export function taskOf(dir: string, change: JobChange): Omit<ExecutorTask, "port
     payload: { source: { type: "empty" }, run: ["true"], ...change.payload },
     grant,
     blobs: [],
+    secrets: {},
     workDir,
     logPath: join(dir, "log"),
     bwrapPath: BWRAP,

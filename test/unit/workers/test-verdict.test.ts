@@ -14,6 +14,7 @@ const END: StepEnd = {
   ms: 1,
   usage: null,
   survivors: 0,
+  title: "npm test",
   lastLines: [],
 };
 const exit = (exit_code: number): StepEnd => ({ ...END, exit_code });
@@ -29,7 +30,7 @@ function report(passed: number, failed: number, problem: string | null = null): 
 
 const NONE: ReportReading = { read: "none", why: null };
 const verdict = (end: StepEnd, reading: ReportReading, asked: Parameters<typeof testVerdict>[2] = "auto") => {
-  const { end: ended, reason } = testVerdict(end, reading, asked, ["npm", "test"]);
+  const { end: ended, reason } = testVerdict(end, reading, asked);
   return `${ended} ${reason}`;
 };
 

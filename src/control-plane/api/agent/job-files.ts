@@ -20,6 +20,7 @@ export const blobRoute: AgentRoute = {
   body: { type: "none" },
   query: [],
   proofBy: "door",
+  refuses: ["superseded", "quarantined", "ended"],
   handle: async ({ principal, params, services, patience }) => {
     const sha256 = v.safeParse(Sha256Schema, params["sha256"]);
     if (!sha256.success || !(await isInput(sha256.output, principal, services))) {
@@ -45,6 +46,8 @@ export const logRoute: AgentRoute = {
   body: { type: "bytes", limit: LIMITS.LOG_CHUNK_BYTES },
   query: ["stream", "offset"],
   proofBy: "door",
+  // What an agent still owes when it ends is taken; of a quarantined one nobody knows who writes.
+  refuses: ["superseded", "quarantined"],
   handle: async ({ principal, params, query, body, services, nowMs }) => {
     const job = v.safeParse(JobIdSchema, params["jti"]);
     const attempt = /^[1-9]\d{0,8}$/.test(params["attempt"] ?? "") ? Number(params["attempt"]) : null;

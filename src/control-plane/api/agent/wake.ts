@@ -14,6 +14,8 @@ export const wakeRoute: AgentRoute = {
   body: { type: "none" },
   query: [],
   proofBy: "door",
+  // A quarantined agent is told as soon as an admin has decided.
+  refuses: ["superseded", "ended"],
   handle: async ({ principal, services, nowMs, patience }) => {
     const { accountId, agentId, untilS } = principal;
     const { db } = services.store;

@@ -1,11 +1,10 @@
 import { createHash } from "node:crypto";
 import { fault } from "../../../fault/fault.ts";
 import { mintActivationToken } from "../../../protocol/activation-token.ts";
-import { type AgentView, API, PlanChangeSchema, TokenMintSchema } from "../../../protocol/api.ts";
+import { API, PlanChangeSchema, TokenMintSchema } from "../../../protocol/api.ts";
 import { LIMITS } from "../../../protocol/limits.ts";
 import { tokenThumbprint } from "../../../trust/keys.ts";
 import { planOf, savePlan } from "../../store/accounts.ts";
-import { type AgentRecord, listAgents } from "../../store/agents.ts";
 import { trimSlots } from "../../store/slots.ts";
 import { addToken, revokeToken } from "../../store/tokens.ts";
 import { parseBody } from "../body.ts";
@@ -44,40 +43,17 @@ export const revokeRoute: OperatorRoute = {
   query: [],
   handle: async ({ principal, services, params, nowMs }) => {
     const id = params["id"] ?? "";
-    const done = await services.store.write((db) => revokeToken(db, principal.accountId, id, nowMs));
+    const { accountId } = principal;
+    const done = await services.store.write(async (db) => {
+      const revoked = await revokeToken(db, accountId, id, nowMs);
+      if (revoked) services.ledger.append({ type: "token_revoked", account: accountId, token: id }, nowMs);
+      return revoked;
+    });
     if (!done) throw fault("API_NOT_FOUND", { what: "such a token that nobody has redeemed" });
     services.log("info", "token revoked", { token: id });
     return json({ id, revoked_at: nowMs });
   },
 };
-
-/** `GET /api/v1/agents`: the fleet, newest first. */
-export const agentsRoute: OperatorRoute = {
-  method: "GET",
-  path: API.agents,
-  who: "operator",
-  body: { type: "none" },
-  query: [],
-  handle: async ({ principal, services }) => {
-    const records = await listAgents(services.store.db, principal.accountId);
-    return json({ agents: records.map(agentView) });
-  },
-};
-
-function agentView({ agent, beat }: AgentRecord): AgentView {
-  return {
-    id: agent.id,
-    account_id: agent.account_id,
-    hostname: agent.hostname,
-    version: beat.version,
-    state: beat.state,
-    slot_held: agent.slot_since !== null,
-    last_beat_at: beat.last_beat_at,
-    in_flight: beat.in_flight,
-    capacity: beat.capacity,
-    created_at: agent.created_at,
-  };
-}
 
 /** `GET /api/v1/account/plan` */
 export const planRoute: OperatorRoute = {
@@ -112,6 +88,7 @@ export const changePlanRoute: OperatorRoute = {
     });
     const { name, kinds, ...numbers } = plan;
     services.log("info", "plan changed", numbers);
+    services.wakes.tellAll(accountId);
     return json({ name, ...numbers, kinds });
   },
 };

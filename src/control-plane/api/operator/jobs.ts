@@ -1,17 +1,19 @@
 import * as v from "valibot";
 import { fault } from "../../../fault/fault.ts";
-import { API, JobStateSchema } from "../../../protocol/api.ts";
+import { API, JobCancelSchema, JobStateSchema } from "../../../protocol/api.ts";
 import { type AccountId, JobIdSchema, newJobId, Sha256Schema } from "../../../protocol/ids.ts";
 import type { BlobRef } from "../../../protocol/job.ts";
 import { LIMITS } from "../../../protocol/limits.ts";
+import { cancelJob } from "../../queue/cancel-job.ts";
 import { jobView, summaries } from "../../queue/job-view.ts";
 import { type CheckedSubmission, newJob, readSubmission } from "../../queue/submission.ts";
+import { requireSecrets } from "../../secrets/keep.ts";
 import { SETTINGS } from "../../settings.ts";
 import { planOf } from "../../store/accounts.ts";
 import { addBlob, blobSize } from "../../store/blobs.ts";
 import { addJob, jobById, jobByKey, listJobs } from "../../store/jobs.ts";
 import type { JobRow, Writer } from "../../store/schema.ts";
-import { bodyOf, queryNumber, requireMediaType } from "../body.ts";
+import { bodyOf, parseBody, queryNumber, requireMediaType } from "../body.ts";
 import { json } from "../json.ts";
 import type { Call, OperatorRoute } from "../route.ts";
 import type { Services } from "../services.ts";
@@ -49,6 +51,7 @@ async function enqueue(
     throw fault("API_IDEMPOTENCY_CONFLICT", { key });
   }
   await requireBlobs(db, accountId, submission.blobs);
+  await requireSecrets(db, accountId, submission);
   await addJob(db, made);
   return made;
 }
@@ -94,10 +97,36 @@ export const jobRoute: OperatorRoute = {
   handle: async (call) => json(await jobView(call.services.store.db, await jobOf(call, call.services))),
 };
 
+/**
+ * `POST /api/v1/jobs/<id>/cancel`: a queued job is over at once. Of any other its agent is told, and the job ends with the
+ * agent's receipt, or with its lease when the agent stays silent; whatever happens, nobody runs it again.
+ */
+export const cancelRoute: OperatorRoute = {
+  method: "POST",
+  path: API.jobCancel(":id"),
+  who: "operator",
+  body: { type: "json", limit: LIMITS.API_BODY_BYTES },
+  query: [],
+  handle: async (call) => {
+    const { principal, services, params, body, nowMs } = call;
+    const { reason } = parseBody(body, JobCancelSchema);
+    const { accountId } = principal;
+    const cancelled = await services.store.write(async (db) => {
+      const job = await jobOf({ principal, params }, { store: { db } });
+      return await cancelJob(db, job, { by: "operator", reason, nowMs });
+    });
+    services.log("info", "job cancelled", { job: cancelled.id, state: cancelled.state });
+    services.watch.tell(cancelled.id);
+    if (cancelled.state === "cancelling" && cancelled.agent_id) services.wakes.tell(cancelled.agent_id);
+    const job = (await jobById(services.store.db, accountId, cancelled.id)) ?? cancelled;
+    return json(await jobView(services.store.db, job));
+  },
+};
+
 /** The job the path names, if it is the caller's account's. Throws API_NOT_FOUND. */
 export async function jobOf(
   { principal, params }: Pick<Call<{ readonly accountId: AccountId }>, "principal" | "params">,
-  { store }: Services,
+  { store }: { readonly store: Pick<Services["store"], "db"> },
 ): Promise<JobRow> {
   const id = v.safeParse(JobIdSchema, params["id"]);
   const job = id.success ? await jobById(store.db, principal.accountId, id.output) : null;

@@ -22,6 +22,7 @@ import { watchForPeople, watchJob } from "../watch-job.ts";
 const SHOW = "agentina-control job show";
 const WATCH = "agentina-control job watch";
 const LIST = "agentina-control job list";
+const CANCEL = "agentina-control job cancel";
 
 const idArg = { id: { type: "positional", description: "The job's id, job_…" } } as const;
 
@@ -77,6 +78,29 @@ export const listCommand = command({
     const list = await client.json({ method: "GET", path: `${API.jobs}?${query}` }, JobListSchema);
     if (args.json) terminal.out(jsonLine(list));
     else terminal.out(jobTable(list.jobs));
+    return EXIT.OK;
+  },
+});
+
+export const cancelCommand = command({
+  meta: {
+    description:
+      "Cancels a job. One that is queued is over at once; of any other its agent is told, and it ends with the agent's receipt, or with its lease when the agent stays silent. It is never run again; a receipt that says it had finished first wins.",
+    examples: [`${CANCEL} job_0123456789abcdefghij --reason "wrong branch"`],
+    trustVariables: "by-url",
+  },
+  args: {
+    ...idArg,
+    reason: { type: "string", valueHint: "TEXT", description: "Why; shown with the job" },
+    ...connectionArgs,
+  },
+  run: async (args, terminal) => {
+    const id = jobIdOf(args.id, CANCEL);
+    const client = await connect(args, process.env, CANCEL);
+    const request = args.reason === undefined ? {} : { reason: args.reason };
+    const path = API.jobCancel(id);
+    const job = await client.json({ method: "POST", path, json: request }, JobViewSchema);
+    terminal.out(args.json ? jsonLine(job) : renderJob(job, terminal.colour.out));
     return EXIT.OK;
   },
 });

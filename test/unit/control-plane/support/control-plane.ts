@@ -14,8 +14,8 @@ export interface TestControlPlane {
   readonly log: string[];
   /** Moves its clock. */
   readonly shift: (ms: number) => void;
-  /** Stops it and starts it again on the same data directory and port. */
-  readonly restart: () => Promise<void>;
+  /** Stops it and starts it again on the same data directory and port; `between` works on the directory meanwhile. */
+  readonly restart: (between?: () => Promise<unknown>) => Promise<void>;
   readonly api: (method: string, path: string, body?: unknown) => Promise<Response>;
   readonly close: () => Promise<void>;
 }
@@ -50,8 +50,9 @@ export async function startTestControlPlane(
     shift: (ms) => {
       shifted += ms;
     },
-    restart: async () => {
+    restart: async (between) => {
       await running.stop();
+      await between?.();
       running = await start(Number(new URL(url).port));
     },
     api: (method, path, body) =>

@@ -30,6 +30,8 @@ export function jobRow(changes: Partial<JobRow> = {}): JobRow {
     queued_at: 1,
     started_at: null,
     finished_at: null,
+    cancel_reason: null,
+    secrets: "[]",
     ...changes,
   };
 }

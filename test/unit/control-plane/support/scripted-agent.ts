@@ -2,14 +2,23 @@
 
 import { parseActivationToken } from "../../../../src/protocol/activation-token.ts";
 import type { JobClaims } from "../../../../src/protocol/job.ts";
+import type { OrderClaims } from "../../../../src/protocol/order.ts";
 import { FIRST_PREV_SHA256, type ReceiptClaims } from "../../../../src/protocol/receipt.ts";
-import type { Fingerprint, TrustDocument } from "../../../../src/protocol/trust.ts";
+import type { X25519Jwk } from "../../../../src/protocol/scalars.ts";
+import {
+  type Fingerprint,
+  type LicenseClaims,
+  type TrustDocument,
+  TYP,
+} from "../../../../src/protocol/trust.ts";
 import {
   type ActivateReply,
+  type BeatAnswer,
   type BeatReply,
   type BeatRequest,
   CLIENT_ASSERTION_TYPE,
   REPLY_HEADER,
+  type RekeyReply,
   ROUTES,
 } from "../../../../src/protocol/wire.ts";
 import { makeSealingKey, makeSigningKey, type SigningKey } from "../../../../src/trust/keys.ts";
@@ -17,6 +26,7 @@ import { makeAssertion, makeProof, newNonce } from "../../../../src/trust/proof.
 import { signReceipt } from "../../../../src/trust/receipt.ts";
 import { verifyReply } from "../../../../src/trust/reply.ts";
 import { seal } from "../../../../src/trust/sealed-box.ts";
+import { signJws } from "../../../../src/trust/sign-jws.ts";
 import { sha256Of } from "../../../../src/trust/strict-jws.ts";
 import { openTrust, pinTrust, type TrustSet } from "../../../../src/trust/trust-set.ts";
 import { random } from "./control-plane.ts";
@@ -34,6 +44,15 @@ export interface Reply<T> {
   readonly json: T;
 }
 
+export interface RekeyChanges {
+  readonly identity?: SigningKey;
+  readonly sealing?: X25519Jwk;
+  readonly signer?: SigningKey;
+  readonly claims?: object;
+  /** The answer never arrives. */
+  readonly lost?: boolean;
+}
+
 export interface ProofChanges {
   readonly jti?: string;
   readonly nowS?: number;
@@ -47,7 +66,7 @@ export interface ProofChanges {
 
 export class ScriptedAgent {
   readonly url: string;
-  readonly identity: SigningKey;
+  identity: SigningKey;
   agentId = "";
   trust: TrustSet;
   license = "";
@@ -58,6 +77,10 @@ export class ScriptedAgent {
   bearer = "";
   receiptSeq = 0;
   prevReceipt: string = FIRST_PREV_SHA256;
+  epoch = 1;
+  /** Number of the last order it has taken within its epoch. */
+  orderSeq = 0;
+  fingerprint = FINGERPRINT;
   /** How far its clock is ahead of this process's. */
   aheadS = 0;
 
@@ -68,8 +91,9 @@ export class ScriptedAgent {
   }
 
   /** Fetches and pins the key set, makes keys, redeems the token, asks for a bearer. */
-  static async enrol(url: string, token: string): Promise<ScriptedAgent> {
+  static async enrol(url: string, token: string, aheadS = 0): Promise<ScriptedAgent> {
     const agent = await ScriptedAgent.withKeys(url, token);
+    agent.aheadS = aheadS;
     const reply = await agent.activate(token);
     if (reply.status !== 200) throw new Error(reply.text);
     await agent.signIn();
@@ -139,11 +163,11 @@ export class ScriptedAgent {
       v: 1,
       beat: { n: this.n, nonce: this.nonce, inst: this.inst, boot: "boot-1", rid },
       agent: { version: "0.1.0", state: "idle", bundle: "development", policy: null, started_at: 1 },
-      fingerprint: FINGERPRINT,
+      fingerprint: this.fingerprint,
       fingerprint_unknown: [],
       seal: null,
       integrity: [],
-      orders: { epoch: 1, seq: 0 },
+      orders: { epoch: this.epoch, seq: this.orderSeq },
       capacity: { max: 2, in_flight: 0 },
       jobs: [],
       receipts: [],
@@ -165,8 +189,58 @@ export class ScriptedAgent {
   async beat(changes: Partial<BeatRequest> = {}): Promise<BeatReply> {
     const request = this.beatRequest(changes);
     const reply = await this.sendBeat(request);
-    if (reply.status !== 200) throw new Error(reply.text);
+    if (reply.status !== 200 || reply.json.standing !== "live") throw new Error(reply.text);
     return this.take(reply);
+  }
+
+  /** One heartbeat of an agent that is held: the orders it is told, which it takes. */
+  async held(changes: Partial<BeatRequest> = {}): Promise<OrderClaims[]> {
+    const reply = await this.sendBeat(this.beatRequest(changes));
+    const answer = reply.json as unknown as BeatAnswer;
+    if (answer.standing !== "held") throw new Error(reply.text);
+    return this.takeOrders(answer.orders);
+  }
+
+  /** Takes orders as an agent does: those above the last number. */
+  takeOrders(orders: readonly string[]): OrderClaims[] {
+    const claims = orders.map((text) => claimsOf<OrderClaims>(text));
+    for (const { seq, epoch } of claims) {
+      if (epoch === this.epoch) this.orderSeq = Math.max(this.orderSeq, seq);
+    }
+    return claims;
+  }
+
+  /** A copy of this agent's whole state, in a process of its own. */
+  clone(inst = newNonce(random)): ScriptedAgent {
+    const copy = new ScriptedAgent(this.url, this.identity, this.trust);
+    return Object.assign(copy, this, { inst });
+  }
+
+  /** Asks for new keys on a `recover` order; goes on with them when they are given. */
+  async rekey(order: string, changes: RekeyChanges = {}): Promise<Reply<RekeyReply>> {
+    const identity = changes.identity ?? (await makeSigningKey()).key;
+    const sealing_jwk = changes.sealing ?? (await makeSealingKey()).key.jwk;
+    const claims = {
+      v: 1,
+      agent: this.agentId,
+      old_jkt: this.identity.kid,
+      order_sha256: sha256Of(order),
+      sealing_x: sealing_jwk.x,
+      ...changes.claims,
+    };
+    const proof = await signJws(TYP.rekey, changes.signer ?? identity, claims);
+    const json = { v: 1, order, identity_jwk: identity.jwk, sealing_jwk, proof };
+    const reply = await this.send<RekeyReply>("POST", ROUTES.rekey, { json });
+    if (reply.status === 200 && !changes.lost) {
+      this.identity = identity;
+      this.license = reply.json.license;
+      this.epoch = claimsOf<LicenseClaims>(this.license).epoch;
+      this.orderSeq = 0;
+      this.n = reply.json.beat.n;
+      this.nonce = reply.json.beat.nonce;
+      await this.signIn();
+    }
+    return reply;
   }
 
   async sendBeat(request: BeatRequest, proof: ProofChanges = {}): Promise<Reply<BeatReply>> {
@@ -187,7 +261,10 @@ export class ScriptedAgent {
     this.n = reply.json.n;
     this.nonce = reply.json.next;
     if (reply.json.trust) this.trust = await openTrust(reply.json.trust, this.nowS());
-    if (reply.json.license) this.license = reply.json.license;
+    if (reply.json.license) {
+      this.license = reply.json.license;
+      this.epoch = claimsOf<LicenseClaims>(this.license).epoch;
+    }
     return reply.json;
   }
 
