@@ -2,16 +2,17 @@
 // Method: compiled programs, SIGKILL at chosen moments, a marker file outside the workspace that counts starts.
 
 import { afterEach, expect, test } from "bun:test";
-import { chmodSync, existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
-import { join } from "node:path";
-import { agentFlags, eventually, startControl, stopChild } from "../../dist-scripts/world.ts";
+import { agentFlags, eventually, startControl } from "../../dist-scripts/world.ts";
 import {
+  type CountingFleet,
+  countingJob,
   type Fleet,
   finished,
   idle,
   shellJob,
   showJob,
   startAgent,
+  startCountingFleet,
   startFleet,
   submit,
 } from "../support/fleet.ts";
@@ -23,29 +24,10 @@ afterEach(async () => {
   fleet = undefined;
 }, 60_000);
 
-/** A job that counts its starts where it may write, and runs for `seconds`. */
-function countingJob(counter: string, seconds: number): object {
-  const job = shellJob(`echo started >> ${counter}/starts; sleep ${seconds}; echo done`) as { scope: object };
-  return { ...job, scope: { ...job.scope, files: { read: [], write: ["./", counter] } } };
-}
-
-async function fleetWithCounter(
-  label: string,
-): Promise<{ fleet: Fleet; counter: string; starts: () => number }> {
-  const made = await startFleet(label);
-  fleet = made;
-  const counter = join(made.world.dir, "counter");
-  mkdirSync(counter, { mode: 0o777 });
-  chmodSync(counter, 0o777);
-  const policy = readFileSync(made.world.policy, "utf8").replace("write = []", `write = ["${counter}"]`);
-  writeFileSync(made.world.policy, policy);
-  await stopChild(made.agent);
-  made.agent = startAgent(made.world);
-  const starts = () =>
-    existsSync(join(counter, "starts"))
-      ? readFileSync(join(counter, "starts"), "utf8").trim().split("\n").length
-      : 0;
-  return { fleet: made, counter, starts };
+async function fleetWithCounter(label: string): Promise<CountingFleet> {
+  const made = await startCountingFleet(label);
+  fleet = made.fleet;
+  return made;
 }
 
 test("kill -9 of the agent in the middle of a job: interrupted once, not run again, nothing left running", async () => {
