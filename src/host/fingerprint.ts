@@ -1,4 +1,5 @@
-import { createHash, createHmac } from "node:crypto";
+import { createHmac } from "node:crypto";
+import { fingerprintOf } from "../protocol/fingerprint-id.ts";
 import { FINGERPRINT_WEIGHTS } from "../protocol/fingerprint-weights.ts";
 import type { Fingerprint, FingerprintComponent } from "../protocol/trust.ts";
 
@@ -8,7 +9,6 @@ export type RawIdentity = {
 } & { readonly macs?: readonly string[] };
 
 const DIGEST_CHARS = 22;
-const ID_CHARS = 32;
 const MACS_MAX = 64;
 
 /** What firmware says when nobody told it the truth: the same on thousands of boards. Compared without dashes. */
@@ -24,7 +24,6 @@ const JUNK = new RegExp(
   ].join("|")})$`,
 );
 
-/** Fixed order, so that the id does not depend on how the record was put together. */
 const NAMES = Object.keys(FINGERPRINT_WEIGHTS) as readonly FingerprintComponent[];
 
 /**
@@ -47,8 +46,7 @@ export function makeFingerprint(raw: RawIdentity, salt: string): Fingerprint {
     const value = meaningful(raw[name]);
     return value === null ? [] : [[name, hide(name, value)]];
   });
-  const id = createHash("sha256").update(JSON.stringify(known)).digest("base64url").slice(0, ID_CHARS);
-  return { v: 1, components: Object.fromEntries(known), id: `fp_${id}` };
+  return fingerprintOf(Object.fromEntries(known));
 }
 
 /** The value as it is compared (case and outer white space do not count), or null when it identifies nothing. */

@@ -16,7 +16,7 @@ import { unseal } from "../../trust/sealed-box.ts";
 import { parseBody } from "../api/body.ts";
 import type { Services } from "../api/services.ts";
 import { type Proven, replayed } from "../auth/dpop.ts";
-import { type ChainState, newChain } from "../beat/chain.ts";
+import type { ChainState } from "../beat/chain.ts";
 import { waitingMax } from "../queue/slots.ts";
 import { planOf } from "../store/accounts.ts";
 import { type AgentRecord, addAgent, agentRecords } from "../store/agents.ts";
@@ -24,6 +24,7 @@ import { recordProofs } from "../store/proofs.ts";
 import type { TokenRow, Writer } from "../store/schema.ts";
 import { holdSlot, waitingCount } from "../store/slots.ts";
 import { markRedeemed, tokenById } from "../store/tokens.ts";
+import { firstBeat } from "./first-beat.ts";
 import { judgeToken } from "./judge-token.ts";
 import { issueLicense, licenseColumns } from "./license.ts";
 
@@ -168,28 +169,10 @@ async function newRecord(
       ended_at: null,
       unconfirmed_since: null,
     },
-    beat: {
-      agent_id: agentId,
-      account_id: accountId,
-      chain: JSON.stringify(newChain(newNonce(random))),
-      reply: null,
-      offer_seq: 0,
-      trust_seq: keys.current().claims.seq,
-      state: null,
-      version: sealed.version,
-      capacity: 0,
-      in_flight: 0,
-      kinds: "[]",
-      facts: null,
-      last_beat_at: null,
-      inst: null,
-      inst_since: null,
-      inst_beats: 0,
-      address: null,
-      seal_ctr: 0,
-      head_seq: 0,
-      head: null,
-    },
+    beat: firstBeat(
+      { agentId, accountId, version: sealed.version, trustSeq: keys.current().claims.seq },
+      random,
+    ),
   };
 }
 

@@ -4,11 +4,9 @@ import type { LicenseClaims } from "../../protocol/trust.ts";
 import { type ReadmitRequest, ReadmitRequestSchema } from "../../protocol/wire.ts";
 import { thumbprint } from "../../trust/keys.ts";
 import { licenseStanding, openLicense } from "../../trust/license.ts";
-import { newNonce } from "../../trust/proof.ts";
 import { parseBody } from "../api/body.ts";
 import type { Services } from "../api/services.ts";
 import { type Proven, replayed } from "../auth/dpop.ts";
-import { newChain } from "../beat/chain.ts";
 import { waitingMax } from "../queue/slots.ts";
 import { planOf } from "../store/accounts.ts";
 import { addAgent, saveAgent, saveBeats } from "../store/agents.ts";
@@ -16,8 +14,9 @@ import { recordFinding } from "../store/anomalies.ts";
 import { recordProofs } from "../store/proofs.ts";
 import { accountExists, agentOfAnyAccount, isBarred } from "../store/readmission.ts";
 import { retiredKeys } from "../store/retired-keys.ts";
-import type { AgentRow, BeatRow, Writer } from "../store/schema.ts";
+import type { AgentRow, Writer } from "../store/schema.ts";
 import { leaveSlot, waitingCount } from "../store/slots.ts";
+import { firstBeat } from "./first-beat.ts";
 import { LICENSE_STALE } from "./license.ts";
 
 /** A license of ours that was shown with the key it is bound to. */
@@ -121,7 +120,7 @@ async function create(db: Writer, { claims, request, nowMs }: Claimant, services
     ended_at: null,
     unconfirmed_since: nowMs,
   };
-  await addAgent(db, agent, firstBeat(agent, services));
+  await addAgent(db, agent, firstBeat(unheard(agent), services.random));
 }
 
 /** What follows from the license. Its era is the row's: the next heartbeat is resynchronised, and brings the rest. */
@@ -140,30 +139,12 @@ const boundTo = ({ claims, request }: Pick<Claimant, "claims" | "request">) => (
   era: claims.era,
 });
 
-function firstBeat(agent: AgentRow, { random }: Services): BeatRow {
-  return {
-    agent_id: agent.id,
-    account_id: agent.account_id,
-    chain: JSON.stringify(newChain(newNonce(random))),
-    reply: null,
-    offer_seq: 0,
-    trust_seq: 0,
-    state: null,
-    version: "0.0.0",
-    capacity: 0,
-    in_flight: 0,
-    kinds: "[]",
-    facts: null,
-    last_beat_at: null,
-    inst: null,
-    inst_since: null,
-    inst_beats: 0,
-    address: null,
-    seal_ctr: 0,
-    head_seq: 0,
-    head: null,
-  };
-}
+const unheard = ({ id, account_id }: AgentRow) => ({
+  agentId: id,
+  accountId: account_id,
+  version: "0.0.0",
+  trustSeq: 0,
+});
 
 /**
  * The agent is known with another key: it got this one by a recovery after the backup, if its license is of a later epoch.
@@ -188,6 +169,6 @@ async function replaceKey(
     unconfirmed_since: nowMs,
   };
   await saveAgent(db, agent);
-  await saveBeats(db, [firstBeat(agent, services)]); // the chain of the key before says nothing of this one's
+  await saveBeats(db, [firstBeat(unheard(agent), services.random)]); // the chain of the key before says nothing of this one's
   await leaveSlot(db, agent, false);
 }
