@@ -4,7 +4,7 @@ import type { JobClaims } from "../protocol/job.ts";
 import { LIMITS } from "../protocol/limits.ts";
 import type { Grant } from "../protocol/receipt.ts";
 import type { AgentState, BeatAnswer, BeatRequest, Slot } from "../protocol/wire.ts";
-import { type License, licenseStanding } from "../trust/license.ts";
+import { type License, standingUnder } from "../trust/license.ts";
 import { newNonce } from "../trust/proof.ts";
 import type { TrustSet } from "../trust/trust-set.ts";
 import { abandonJobs } from "./abandon.ts";
@@ -146,7 +146,7 @@ export class Agent {
     return nextAgentState({
       ...this.lifecycle.facts(this.license.claims.epoch),
       activated: true,
-      license: licenseStanding(this.license.claims, this.nowS()),
+      license: standingUnder(this.license, this.trust, this.nowS()),
       draining: this.shutdown.draining,
       silentMs: clock.bootMs() - this.lastAcceptedBootMs,
       intervalMs: boundedInterval(this.intervalS) * 1000,
@@ -202,7 +202,7 @@ export class Agent {
   /** Returns whether the agent has its new keys. From the first try on it does not beat: the old key may be retired. */
   private async rekey(): Promise<boolean> {
     const { runner, journal } = this.deps;
-    await runner.idle();
+    if (runner.running > 0) return false; // the end of the last one is news
     await this.abandonWaiting();
     const recover = standing.recover(journal, this.license.claims.epoch);
     if (recover === null) return false;
@@ -283,7 +283,7 @@ export class Agent {
     this.tellAnswer(pending.request, answer, applied);
     await this.carryOut(applied);
     this.beats += 1;
-    if (this.beats % COMPACT_EVERY_BEATS === 0) journal.compact();
+    if (this.beats % COMPACT_EVERY_BEATS === 0) journal.compact(nowMs);
   }
 
   private tellAnswer(request: BeatRequest, answer: BeatAnswer, applied: Applied): void {
@@ -291,8 +291,9 @@ export class Agent {
     const tell = applied.judgements.filter((judgement) => tellJudgement(log, judgement));
     const sent = new Set(request.receipts);
     const live = answer.standing === "live";
-    const untold = live && journal.openReceipts().some(({ jws }) => !sent.has(jws));
-    if (tell.length > 0 || untold || applied.orders.lastSeq > request.orders.seq) this.pacer.news();
+    const again = live && answer.retell_after !== undefined;
+    const untold = again || (live && journal.openReceipts().some(({ jws }) => !sent.has(jws)));
+    if (tell.length > 0 || untold || applied.orders.lastSeq > request.orders.seq) this.news();
     log("debug", "beat.accepted", {
       standing: answer.standing,
       n: live ? answer.n : null,

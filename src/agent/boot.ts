@@ -1,4 +1,5 @@
 import { rmSync } from "node:fs";
+import * as v from "valibot";
 import { type Fault, fault, isFault } from "../fault/fault.ts";
 import { makeFingerprint } from "../host/fingerprint.ts";
 import type { IdentityFacts } from "../host/identity-facts.ts";
@@ -14,11 +15,12 @@ import type { Log } from "./agent-log.ts";
 import { type Clock, pause, type Timers } from "./clock.ts";
 import { readSmallFile } from "./durable-file.ts";
 import { type Boot, loadForBoot } from "./identity.ts";
-import type { Journal } from "./journal.ts";
+import { IN_FLIGHT } from "./job-table.ts";
+import { Journal } from "./journal.ts";
 import { keptQuarantine } from "./kept-quarantine.ts";
 import { RekeyedSchema } from "./rekey.ts";
 import { SealedFiles } from "./sealed-state.ts";
-import { standing } from "./standing.ts";
+import { type End, standing } from "./standing.ts";
 import * as state from "./state-files.ts";
 import { StateSeal } from "./state-seal.ts";
 
@@ -50,18 +52,30 @@ export interface Begun {
 
 /** How long an agent that can tell nobody waits before it looks at its files again, and says so again. */
 const LOOK_AGAIN_MS = LIMITS.BEAT_INTERVAL_S * 1000;
+/** How long after its end an agent that is started again still tries to deliver what it owes. */
+const LAST_DELIVERY_MS = 86_400_000;
 /** A time at which no key set has expired. */
 export const WHENEVER_S = 0;
 const FINGERPRINT_TRIES = 3;
 const FINGERPRINT_WAIT_MS = 5_000;
 
 /**
- * Throws STATE_TERMINAL when a terminal order for this agent lies in its state directory. Looks at nothing else and
- * changes nothing; what cannot be read or proved here is for the seal to name.
+ * Throws STATE_TERMINAL when a terminal order for this agent lies in its state directory, unless its journal knows of the
+ * order as well: then `begin` decides. Changes nothing; what cannot be read or proved here is for the seal to name.
  */
 export async function refuseEnded(stateDir: string): Promise<void> {
   const end = await keptEnd(stateDir);
-  if (end !== null) throw fault("STATE_TERMINAL", { reason: end });
+  if (end !== null && !journalKnowsEnd(stateDir)) throw fault("STATE_TERMINAL", { reason: end });
+}
+
+function journalKnowsEnd(stateDir: string): boolean {
+  try {
+    using journal = Journal.open(state.statePaths(stateDir).journal, "read");
+    return standing.end(journal) !== null;
+  } catch (error) {
+    if (isFault(error)) return false; // there is none, or none that can be read
+    throw error;
+  }
 }
 
 /** Why the terminal order on disk ended this agent; null without a provable one. */
@@ -73,8 +87,21 @@ export async function keptEnd(stateDir: string): Promise<string | null> {
     if (!bytes || !file || !document) return null;
     const text = Buffer.from(bytes).toString("latin1").trim();
     const trust = await openTrust(document, WHENEVER_S); // it was taken while the set was in force
-    const { order } = await openKeptOrder(text, trust, { jkt: null, agentId: file.agent_id });
+    const { order } = await openKeptOrder(text, trust, {
+      jkt: await ownKey(stateDir),
+      agentId: file.agent_id,
+    });
     return order.type === "terminal" ? order.reason : null;
+  } catch (error) {
+    if (isFault(error)) return null;
+    throw error;
+  }
+}
+
+/** Thumbprint of the key in use; null when there is none to ask: then an order for any key of this agent counts. */
+async function ownKey(stateDir: string): Promise<string | null> {
+  try {
+    return (await state.readIdentityKey(stateDir))?.kid ?? null;
   } catch (error) {
     if (isFault(error)) return null;
     throw error;
@@ -84,16 +111,18 @@ export async function keptEnd(stateDir: string): Promise<string | null> {
 /**
  * Everything between the journal and the first beat, without a child process and without the network: an order that
  * ended the agent, a change of keys that was cut, the seal, the quarantine, the fingerprint. An agent that cannot even
- * tell anybody what is wrong with its files stays and looks again. Null when the process is to stop.
+ * tell anybody what is wrong with its files stays and looks again. Null when the process is to stop. Throws
+ * STATE_TERMINAL for an agent that was ended and owes nothing.
  */
 export async function begin(ctx: BootContext): Promise<Begun | null> {
   for (;;) {
-    await refuseEndedByJournal(ctx);
+    const end = await endToTell(ctx);
     await finishRekey(ctx);
     // A key set that is over, or a clock that is wrong, ends nothing: without a key in its time nothing is believed, and
     // the loop asks for a newer set.
     const boot = await loadForBoot(ctx.stateDir, ctx.journal, WHENEVER_S);
     const begun = begunFrom(boot, ctx);
+    if (begun === null && end !== null) throw fault("STATE_TERMINAL", { reason: end.reason });
     if (begun !== null) {
       tellExpiry(begun.trust, ctx);
       if (boot.standing === "sound") keepCopies(begun, ctx.journal);
@@ -114,10 +143,29 @@ function tellExpiry({ claims }: TrustSet, { clock, log }: BootContext): void {
   if (end <= clock.wallMs()) log("warn", "trust.expired", { until: new Date(end).toISOString() });
 }
 
-/** The order was taken, and the process cut off before its file was written. */
-async function refuseEndedByJournal({ stateDir, journal, log }: BootContext): Promise<void> {
-  const end = standing.end(journal);
-  if (end === null) return;
+/**
+ * The order that ended this agent, when the process that followed it was cut off before all outcomes were delivered: what
+ * begins then starts nothing, tells them, and ends. Null for an agent that goes on. Throws STATE_TERMINAL.
+ */
+async function endToTell(ctx: BootContext): Promise<End | null> {
+  const end = standing.end(ctx.journal);
+  if (end === null) return null;
+  await keepEnd(end, ctx);
+  if (owesOutcomes(ctx.journal) && ctx.clock.wallMs() - end.since < LAST_DELIVERY_MS) return end;
+  throw fault("STATE_TERMINAL", { reason: end.reason });
+}
+
+/** Whether there is something to deliver, and somebody who takes it: one that is held back is not heard. */
+function owesOutcomes(journal: Journal): boolean {
+  const owes = journal.jobsIn(IN_FLIGHT).length > 0 || journal.openReceipts().length > 0;
+  return owes && journal.readDocument("last_beat", HeardSchema)?.standing !== "held";
+}
+
+const HeardSchema = v.object({ standing: v.optional(v.string()) });
+
+/** The process may have been cut off before the order's file was written. */
+async function keepEnd(end: End, { stateDir, log }: BootContext): Promise<void> {
+  if ((await keptEnd(stateDir)) !== null) return;
   try {
     const file = state.readAgentFile(stateDir);
     const keys = await state.readKeyPair(stateDir);
@@ -129,7 +177,6 @@ async function refuseEndedByJournal({ stateDir, journal, log }: BootContext): Pr
     if (!isFault(error)) throw error;
     log("warn", "state.unwritten", { code: error.code, why: error.message }); // the journal has it
   }
-  throw fault("STATE_TERMINAL", { reason: end.reason });
 }
 
 /** The Control Plane knows the new keys, and the journal that it does: the files follow, from wherever they were cut. */
@@ -154,10 +201,12 @@ async function finishRekey({ stateDir, journal, log }: BootContext): Promise<voi
     journal.clearMeta("rekeyed");
     log("info", "rekey.finished", { jkt: rekeyed.jkt });
   } catch (error) {
-    if (!isFault(error, "STATE_TAMPERED") && !isFault(error, "STATE_FILE_MALFORMED")) throw error;
+    if (!isFault(error) || !NAMED_BY_SEAL.includes(error.code)) throw error;
     log("error", "rekey.unfinished", { code: error.code, why: error.message }); // the seal check names the file
   }
 }
+
+const NAMED_BY_SEAL: readonly string[] = ["STATE_TAMPERED", "STATE_FILE_MALFORMED", "KEYPAIR_INVALID"];
 
 function begunFrom(boot: Boot, ctx: BootContext): Begun | null {
   const found = boot.standing === "sound" ? { ...boot.identity, ...boot.identity.keys } : boot.remnant;

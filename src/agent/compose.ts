@@ -30,7 +30,9 @@ export interface BeatFrame {
 /** Makes the request of one heartbeat from what the journal holds and what the host says. */
 export function composeBeat(frame: BeatFrame, facts: BeatFacts, journal: Journal): BeatRequest {
   const { fingerprint, fingerprint_unknown, host, ...agent } = facts;
-  const jobs = journal.jobsIn([...IN_FLIGHT, "returned"]).slice(0, LIMITS.BEAT_JOBS);
+  // What is in flight goes first: an attempt that is not named loses its lease.
+  const jobs = [IN_FLIGHT, ["returned"] as const].flatMap((states) => journal.jobsIn(states));
+  const named = jobs.slice(0, LIMITS.BEAT_JOBS);
   const { inst, boot, rid, chain } = frame;
   return wellFormed({
     v: 1,
@@ -41,8 +43,8 @@ export function composeBeat(frame: BeatFrame, facts: BeatFacts, journal: Journal
     seal: frame.seal && { ...frame.seal, ...headOf(journal) },
     integrity: frame.findings.slice(0, LIMITS.SEAL_FINDINGS).map(({ code, name }) => ({ code, name })),
     orders: { epoch: frame.epoch, seq: standing.lastOrder(journal, frame.epoch) },
-    capacity: { max: frame.capacity, in_flight: jobs.filter((row) => row.state !== "returned").length },
-    jobs: jobs.map(beatJob),
+    capacity: { max: frame.capacity, in_flight: named.filter((row) => row.state !== "returned").length },
+    jobs: named.map(beatJob),
     receipts: journal.openReceipts().map((receipt) => receipt.jws),
     rejected: journal.rejected(),
     host,

@@ -91,7 +91,7 @@ async function applyReply(request: BeatRequest, reply: BeatReply, ctx: ExchangeC
   await ctx.receipts.write(endings, (signed) =>
     journal.atomically(() => {
       storeFrame(request, reply, ctx);
-      if (license !== ctx.license) journal.writeMeta("license", license.text);
+      if (license !== ctx.license) storeLicense(license, ctx);
       if (trust !== ctx.trust) journal.writeMeta("trust", JSON.stringify(trust.document));
       storeOrders(orders, journal, epoch, ctx.nowMs);
       storeOrdered(orders, signed, journal);
@@ -213,6 +213,16 @@ function storeBeat(
   journal.writeMeta("interval_s", String(answer.interval_s));
   const { standing: told } = answer;
   journal.writeDocument("last_beat", { at: nowMs, latency_ms: latencyMs, state, standing: told });
+}
+
+/** An epoch that begins under the same key ends no quarantine: only a recovery does, which gives the agent new keys. */
+function storeLicense(
+  { text, claims: { epoch } }: License,
+  { journal, license: before }: ExchangeContext,
+): void {
+  const quarantine = standing.quarantine(journal, before.claims.epoch);
+  journal.writeMeta("license", text);
+  if (quarantine !== null) standing.setQuarantine(journal, { ...quarantine, epoch });
 }
 
 /** Ends what an order ended before its start. */

@@ -2,7 +2,7 @@ import { fault, invariant, isFault } from "../fault/fault.ts";
 import { parseDocument } from "../protocol/json.ts";
 import { type Fingerprint, type TrustDocument, TrustDocumentSchema } from "../protocol/trust.ts";
 import { type SealingKey, type SigningKey, thumbprint } from "../trust/keys.ts";
-import { type License, openLicense } from "../trust/license.ts";
+import { type License, openKeptLicense, openLicense } from "../trust/license.ts";
 import { allowedDigests } from "../trust/seal.ts";
 import { openTrust, type TrustSet } from "../trust/trust-set.ts";
 import type { Journal } from "./journal.ts";
@@ -66,7 +66,7 @@ export async function loadIdentity(
   const trust = await openTrust(trustDocument(stateDir, journal), nowS);
   const text = licenseText(stateDir, journal);
   if (text === null) throw fault("LICENSE_INVALID", { why: `"${paths.license}" is missing` });
-  const license = await openLicense(text, trust, { jkt: keys.identity.kid, agentId: file.agent_id });
+  const license = await openKeptLicense(text, trust, { jkt: keys.identity.kid, agentId: file.agent_id });
   const fingerprint = state.readFingerprintFile(stateDir);
   if (fingerprint === null)
     throw fault("STATE_FILE_MALFORMED", { path: paths.fingerprint, why: "it is missing" });

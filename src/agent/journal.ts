@@ -40,6 +40,8 @@ export interface ChainPosition {
 }
 
 const KEPT_ATTEMPTS = 1000;
+/** So long after it was taken an envelope may still be in its time, clocks being what they are. */
+const REPLAYABLE_MS = (LIMITS.JOB_LIFETIME_S + 2 * LIMITS.CLOCK_TOLERANCE_S) * 1000;
 const WindowSchema = v.strictObject({
   /** The first format had none: it knew only the first epoch. */
   epoch: v.optional(v.number(), 1),
@@ -280,6 +282,15 @@ export class Journal {
     return this.read<OpenReceipt>("SELECT seq, sha256, jws FROM receipts WHERE seq = ?", [seq])[0] ?? null;
   }
 
+  /** Every receipt that is kept, oldest first. */
+  receipts(): OpenReceipt[] {
+    return this.read<OpenReceipt>("SELECT seq, sha256, jws FROM receipts ORDER BY seq", []);
+  }
+
+  forgetReceipt(seq: number): void {
+    this.write("DELETE FROM receipts WHERE seq = ?", [seq]);
+  }
+
   /** Receipts not yet acknowledged, oldest first, as many as fit one beat. */
   openReceipts(): OpenReceipt[] {
     const sql = "SELECT seq, sha256, jws FROM receipts WHERE acked_at IS NULL ORDER BY seq LIMIT ?";
@@ -306,9 +317,11 @@ export class Journal {
     this.write("UPDATE receipts SET acked_at = NULL WHERE jti = ? AND attempt = ?", [jti, attempt]);
   }
 
-  /** The same for every receipt with a higher number: the server lost what it had acknowledged. */
+  /** The same for every receipt with a higher number, and its log: the server lost what it had acknowledged. */
   retellAfter(seq: number): void {
     this.write("UPDATE receipts SET acked_at = NULL WHERE seq > ?", [seq]);
+    const lost = "SELECT jti, attempt FROM receipts WHERE seq > ?";
+    this.write(`UPDATE jobs SET log_sent = 0 WHERE log_size > 0 AND (jti, attempt) IN (${lost})`, [seq]);
   }
 
   rejected(): { envelope_sha256: Sha256; code: string }[] {
@@ -331,13 +344,13 @@ export class Journal {
     }
   }
 
-  /** Drops delivered attempts beyond the newest thousand; replay protection of those rests with the seq window. */
-  compact(): void {
+  /** Drops delivered attempts beyond the newest thousand whose envelopes, taken before `atMs`, have all ended. */
+  compact(atMs: number): void {
     this.atomically(() => {
       this.write(
-        `DELETE FROM jobs WHERE state = 'delivered' AND (log_size IS NULL OR log_sent >= log_size) AND rowid NOT IN
-           (SELECT rowid FROM jobs ORDER BY accepted_at DESC LIMIT ?)`,
-        [KEPT_ATTEMPTS],
+        `DELETE FROM jobs WHERE state = 'delivered' AND (log_size IS NULL OR log_sent >= log_size)
+           AND accepted_at < ? AND rowid NOT IN (SELECT rowid FROM jobs ORDER BY accepted_at DESC LIMIT ?)`,
+        [atMs - REPLAYABLE_MS, KEPT_ATTEMPTS],
       );
       this.write(
         "DELETE FROM receipts WHERE acked_at IS NOT NULL AND seq NOT IN (SELECT seq FROM receipts ORDER BY seq DESC LIMIT ?)",

@@ -109,10 +109,23 @@ export class Lifecycle {
     const { journal, state, log } = this.deps;
     const ctr = standing.reseal(journal);
     if (ctr === null) return;
-    const why = state.resealProblem(ctr);
-    if (why === null) await state.reseal(ctr);
+    const why = state.resealProblem(ctr) ?? (await this.takeAsTheyAre(ctr));
     journal.clearMeta("reseal");
     log("warn", "state.resealed", { ctr, problem: why, findings: state.findings.length });
+  }
+
+  /**
+   * Returns why it cannot be done now. Then the order is spent: kept, it would take over, some other day, files that nobody
+   * has looked at. A full disk is only waited for.
+   */
+  private async takeAsTheyAre(ctr: number): Promise<string | null> {
+    try {
+      await this.deps.state.reseal(ctr);
+      return null;
+    } catch (error) {
+      if (!isFault(error, "STATE_TAMPERED") && !isFault(error, "ORDER_NOT_APPLICABLE")) throw error;
+      return error.message;
+    }
   }
 
   /** Looks at the state files again: with every beat while something is wrong, else at most once in ten seconds. */

@@ -33,6 +33,26 @@ export function receiptChainFinding(journal: Journal): SealFinding | null {
   }
 }
 
+/**
+ * Takes the receipts as they are, on an admin's word: one that is not what was signed, or does not build on the one
+ * before, is forgotten, and the chain goes on from the newest number there is or was. What is forgotten without having
+ * been delivered is lost; the Control Plane saw the gap.
+ */
+export function acceptReceipts(journal: Journal): void {
+  journal.atomically(() => {
+    if (headTrouble(journal) === null && linkTrouble(journal) === null) return;
+    for (const receipt of journal.receipts()) if (!isWhole(receipt)) journal.forgetReceipt(receipt.seq);
+    for (const receipt of journal.openReceipts()) {
+      if (troubleOf(receipt, journal) !== null) journal.forgetReceipt(receipt.seq);
+    }
+    const { seq, sha256 } = journal.receipts().at(-1) ?? { seq: 0, sha256: FIRST_PREV_SHA256 };
+    const head = journal.receiptHead();
+    const next = head.seq > seq ? head : { seq, sha256 };
+    journal.writeDocument("receipt_head", next);
+    journal.writeDocument("receipt_base", next);
+  });
+}
+
 const altered = (what: string): SealFinding => ({ code: "JOURNAL_ALTERED", name: "journal.db", what });
 
 function headTrouble(journal: Journal): string | null {
@@ -50,17 +70,21 @@ function headTrouble(journal: Journal): string | null {
 
 function linkTrouble(journal: Journal): string | null {
   for (const receipt of journal.openReceipts()) {
-    const payload = decodeBase64url(receipt.jws.split(".")[1] ?? "");
-    const link = payload && parseDocument(payload, LinkSchema);
-    if (!isWhole(receipt) || !link?.ok || link.value.seq !== receipt.seq) {
-      return `altered: receipt ${receipt.seq} is not what was signed`;
-    }
-    const before = digestBefore(journal, receipt.seq);
-    if (before !== null && before !== link.value.prev_sha256) {
-      return `altered: receipt ${receipt.seq} does not build on the one before`;
-    }
+    const trouble = troubleOf(receipt, journal);
+    if (trouble !== null) return trouble;
   }
   return null;
+}
+
+function troubleOf(receipt: OpenReceipt, journal: Journal): string | null {
+  const payload = decodeBase64url(receipt.jws.split(".")[1] ?? "");
+  const link = payload && parseDocument(payload, LinkSchema);
+  if (!isWhole(receipt) || !link?.ok || link.value.seq !== receipt.seq) {
+    return `altered: receipt ${receipt.seq} is not what was signed`;
+  }
+  const before = digestBefore(journal, receipt.seq);
+  const follows = before === null || before === link.value.prev_sha256;
+  return follows ? null : `altered: receipt ${receipt.seq} does not build on the one before`;
 }
 
 const isWhole = ({ jws, sha256 }: OpenReceipt): boolean => sha256Of(jws) === sha256;

@@ -13,6 +13,7 @@ import { AgentLog, type Log, type LogEvent, type LogFields } from "./agent-log.t
 import { refuseEnded } from "./boot.ts";
 import { type Clock, systemRandom, systemTimers } from "./clock.ts";
 import type { Directories } from "./directories.ts";
+import { diskProblem } from "./disk-room.ts";
 import { checkPrivateDirectory, ensurePrivateDirectory } from "./durable-file.ts";
 import { noPolicy } from "./intake.ts";
 import { Journal } from "./journal.ts";
@@ -42,6 +43,16 @@ const clock: Clock = { wallMs: Date.now, bootMs };
  * the fault that stops a start.
  */
 export async function runAgent(options: RunOptions): Promise<ExitStatus> {
+  const reins = new Reins();
+  const letGo = onSignals(reins);
+  try {
+    return await underLock(options, reins);
+  } finally {
+    letGo();
+  }
+}
+
+async function underLock(options: RunOptions, reins: Reins): Promise<ExitStatus> {
   const { dirs, version, echo } = options;
   checkPrivateDirectory(dirs.stateDir);
   const paths = state.statePaths(dirs.stateDir);
@@ -55,8 +66,6 @@ export async function runAgent(options: RunOptions): Promise<ExitStatus> {
   const agentLog = new AgentLog(dirs.logDir, clock.wallMs, echo);
   const log = agentLog.write;
   const journal = Journal.open(paths.journal);
-  const reins = new Reins();
-  const letGo = onSignals(reins);
   try {
     return await liveOn({
       ...{ stateDir: dirs.stateDir, logDir: dirs.logDir, version, bootId: bootId(), journal, log, reins },
@@ -68,7 +77,6 @@ export async function runAgent(options: RunOptions): Promise<ExitStatus> {
       lookAround: () => lookAround(options, log),
     });
   } finally {
-    letGo();
     journal.close();
     agentLog.close();
   }
@@ -122,8 +130,8 @@ function decider({ policy, capabilities, dirs }: Seen): Host["decide"] {
       return { ok: false as const, why: fault("JOB_KIND_UNKNOWN", { kind: claims.kind }) };
     const decision = decide(claims, policy.policy, { limits: capabilities.limits, forbidden });
     if (!decision.ok) return { ok: false as const, why: decision.refusal.fault };
-    const problem = capabilities.problems[0];
-    return problem === undefined ? decision : { ok: false as const, why: problem };
+    const why = capabilities.problems[0] ?? diskProblem(dirs.stateDir, disk(dirs.stateDir), claims);
+    return why === null ? decision : { ok: false as const, why };
   };
 }
 

@@ -6,6 +6,7 @@ import type { SealedName } from "../trust/seal.ts";
 import type { TrustSet } from "../trust/trust-set.ts";
 import { readSmallFile } from "./durable-file.ts";
 import type { Journal } from "./journal.ts";
+import { acceptReceipts } from "./receipt-chain.ts";
 import { standing } from "./standing.ts";
 import type { SealFinding, SealVerdict, StateSeal } from "./state-seal.ts";
 
@@ -19,7 +20,7 @@ export interface SealedState {
   check(): Promise<void>;
   /** Brings the files in line with what is in force; while something is wrong with them they stay as they are. */
   follow(license: License, trust: TrustSet): Promise<void>;
-  /** Takes the files as they are, under this number. */
+  /** Takes the files as they are, under this number, and the receipts of the journal. */
   reseal(ctr: number): Promise<void>;
   /** Why that cannot be done; null when it can. */
   resealProblem(ctr: number): string | null;
@@ -72,6 +73,7 @@ export class SealedFiles implements SealedState {
 
   async reseal(ctr: number): Promise<void> {
     await this.seal.reseal(ctr);
+    acceptReceipts(this.journal);
     await this.check();
   }
 

@@ -2,7 +2,7 @@ import { type Fault, fault, reasonOf } from "../fault/fault.ts";
 import { decodeBase64url } from "../protocol/base64url.ts";
 import type { JobClaims } from "../protocol/job.ts";
 import { parseDocument } from "../protocol/json.ts";
-import { SealedSecretSchema, secretValueProblem } from "../protocol/secret.ts";
+import { SealedSecretSchema, secretValueProblem, type Work, workDigest } from "../protocol/secret.ts";
 import type { SealingKey } from "../trust/keys.ts";
 import { unseal } from "../trust/sealed-box.ts";
 
@@ -10,26 +10,28 @@ import { unseal } from "../trust/sealed-box.ts";
 export type OpenSecrets = Readonly<Record<string, string>>;
 
 /**
- * Opens a job's secrets with the agent's sealing key, all of them or none. Each must have been sealed for this very job
- * and name. Throws SECRET_UNOPENED naming the first that does not open; its reason holds nothing of what was inside.
+ * Opens a job's secrets with the agent's sealing key, all of them or none. Each must have been sealed for this very job,
+ * for what it does, and under this name. Throws SECRET_UNOPENED naming the first that does not open; its reason holds nothing of what was inside.
  */
 export async function openSecrets(
-  { jti, secrets = {} }: Pick<JobClaims, "jti" | "secrets">,
+  { jti, secrets = {}, ...work }: Work & Pick<JobClaims, "jti" | "secrets">,
   key: SealingKey | null,
 ): Promise<OpenSecrets> {
   const open: [string, string][] = [];
+  const digest = workDigest(work);
   for (const [name, box] of Object.entries(secrets))
-    open.push([name, await openOne({ jti, name, box }, key)]);
+    open.push([name, await openOne({ jti, work: digest, name, box }, key)]);
   return Object.fromEntries(open);
 }
 
 interface Sealed {
   readonly jti: string;
+  readonly work: string;
   readonly name: string;
   readonly box: string;
 }
 
-async function openOne({ jti, name, box }: Sealed, key: SealingKey | null): Promise<string> {
+async function openOne({ jti, work, name, box }: Sealed, key: SealingKey | null): Promise<string> {
   const unopened = (why: string): Fault => fault("SECRET_UNOPENED", { name, why });
   if (key === null) throw unopened("this agent has no sealing key");
   let plain: Uint8Array;
@@ -41,6 +43,7 @@ async function openOne({ jti, name, box }: Sealed, key: SealingKey | null): Prom
   const parsed = parseDocument(plain, SealedSecretSchema);
   if (!parsed.ok) throw unopened("what is sealed in it is not a secret");
   if (parsed.value.jti !== jti) throw unopened("it was sealed for another job");
+  if (parsed.value.work !== work) throw unopened("it was sealed for other work under this job's name");
   if (parsed.value.name !== name) throw unopened("it was sealed under another name");
   const value = textOf(parsed.value.value);
   if (value === null || secretValueProblem(value) !== null)

@@ -5,7 +5,7 @@ import { type IdentityFacts, readIdentityFacts } from "../host/identity-facts.ts
 import { parseDocument } from "../protocol/json.ts";
 import { LIMITS } from "../protocol/limits.ts";
 import { type AgentState, AgentStateSchema, SlotSchema } from "../protocol/wire.ts";
-import { type LicenseStanding, licenseStanding } from "../trust/license.ts";
+import { type LicenseStanding, standingUnder } from "../trust/license.ts";
 import { nextAgentState } from "./agent-state.ts";
 import { boundedInterval } from "./beat.ts";
 import { WHENEVER_S } from "./boot.ts";
@@ -45,7 +45,7 @@ export interface StatusView extends StandingView {
   readonly license: {
     readonly id: string;
     readonly plan: string;
-    readonly standing: LicenseStanding;
+    readonly standing: LicenseStanding | "invalid";
     readonly expires_at: number;
     readonly max_agents: number;
     readonly max_concurrent_tasks_per_agent: number;
@@ -129,8 +129,9 @@ function view(gathered: Gathered): StatusView {
     const parsed = text === null ? null : parseDocument(text, schema);
     return parsed?.ok ? parsed.value : null;
   };
-  const claims = identity?.license?.claims ?? null;
-  const standing = claims && licenseStanding(claims, Math.floor(nowMs / 1000));
+  const license = identity?.license ?? null;
+  const claims = license === null ? null : license.claims;
+  const standing = identity && license && standingUnder(license, identity.trust, Math.floor(nowMs / 1000));
   const inFlight = journal?.jobsIn(IN_FLIGHT) ?? [];
   const lastBeat = meta("last_beat", LastBeatSchema);
   const slot = meta("slot", SlotSchema);

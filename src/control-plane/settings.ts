@@ -22,7 +22,7 @@ export const SETTINGS = {
   SLOT_SILENCE_MS: 900_000,
   LICENSE_TTL_S: 30 * 86_400,
   LICENSE_GRACE_S: 7 * 86_400,
-  TRUST_TTL_S: 90 * 86_400,
+  TRUST_TTL_S: LIMITS.TRUST_LIFETIME_S,
 
   /** Longer than the proof can be replayed for: its age and the tolerated skew. */
   PROOF_KEPT_MS: 3 * LIMITS.DPOP_AGE_S * 1000,

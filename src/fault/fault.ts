@@ -84,7 +84,8 @@ function fill(text: string, params: Readonly<Record<string, string | number>>): 
 
 /** Outside text reaches terminals through faults: control and bidi characters become \uXXXX escapes. */
 export function printable(text: string): string {
-  const cut = text.length > VALUE_CHARS_MAX ? `${text.slice(0, VALUE_CHARS_MAX)}…` : text;
+  // A cut through a surrogate pair would make the whole message one that no strict reader of JSON takes.
+  const cut = text.length > VALUE_CHARS_MAX ? `${text.slice(0, VALUE_CHARS_MAX).toWellFormed()}…` : text;
   return cut.replace(
     /[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]/gu,
     (c) => `\\u${(c.codePointAt(0) ?? 0).toString(16).padStart(4, "0")}`,

@@ -96,7 +96,7 @@ export const OrderViewSchema = v.strictObject({
 export type OrderView = v.InferOutput<typeof OrderViewSchema>;
 
 /** How the Control Plane treats an agent, whatever the agent says of itself. */
-const AGENT_STANDINGS = ["live", "quarantined", "ending", "ended"] as const;
+const AGENT_STANDINGS = ["live", "unconfirmed", "quarantined", "ending", "ended"] as const;
 export type AgentStandingName = (typeof AGENT_STANDINGS)[number];
 
 const AgentViewSchema = v.strictObject({
@@ -105,7 +105,7 @@ const AgentViewSchema = v.strictObject({
   hostname: v.string(),
   version: v.string(),
   standing: v.picklist(AGENT_STANDINGS),
-  /** Why it is quarantined or ended. */
+  /** Why it is anything but live. */
   standing_reason: v.nullable(v.string()),
   /** The state the agent last told; null before its first beat. */
   state: v.nullable(AgentStateSchema),

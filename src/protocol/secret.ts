@@ -1,6 +1,7 @@
+import { createHash } from "node:crypto";
 import * as v from "valibot";
-import { JobIdSchema } from "./ids.ts";
-import { JobKindSchema } from "./job.ts";
+import { JobIdSchema, type Sha256, Sha256Schema } from "./ids.ts";
+import { type JobClaims, JobKindSchema } from "./job.ts";
 import { LIMITS } from "./limits.ts";
 import { EpochMillisSchema, LabelsSchema } from "./scalars.ts";
 import { EnvNameSchema } from "./scope.ts";
@@ -56,13 +57,28 @@ export type SecretView = v.InferOutput<typeof SecretViewSchema>;
 export const SecretListSchema = v.strictObject({ secrets: v.array(SecretViewSchema) });
 export const SecretRemovedSchema = v.strictObject({ name: EnvNameSchema, removed: v.literal(true) });
 
+/** What a job does, where it may reach, and on what. */
+export type Work = Pick<JobClaims, "kind" | "payload" | "scope" | "blobs">;
+
+/** SHA-256 over a job's work, whatever the order of members in which it is written. */
+export function workDigest({ kind, payload, scope, blobs = [] }: Work): Sha256 {
+  const text = JSON.stringify([kind, payload, scope, blobs], (_, value: unknown) =>
+    typeof value === "object" && value !== null && !Array.isArray(value)
+      ? Object.fromEntries(Object.entries(value).sort(([one], [other]) => (one < other ? -1 : 1)))
+      : value,
+  );
+  return v.parse(Sha256Schema, createHash("sha256").update(text).digest("hex"));
+}
+
 /**
- * What a job's JWE holds: the value, bound to the job and the name it is for, so that a JWE moved into another envelope
- * or under another name opens to nothing. The value is base64url of UTF-8: its length then has one bound, whatever it holds.
+ * What a job's JWE holds: the value, bound to the job, its work and the name it is for, so that a JWE moved into another
+ * envelope or under another name opens to nothing. Whoever holds the key that signs jobs, and it alone, cannot give a
+ * secret to work of his own. The value is base64url of UTF-8: its length then has one bound, whatever it holds.
  */
 export const SealedSecretSchema = v.strictObject({
   v: v.literal(1),
   jti: JobIdSchema,
+  work: Sha256Schema,
   name: EnvNameSchema,
   value: v.pipe(
     v.string("must be text"),

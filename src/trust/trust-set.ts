@@ -35,6 +35,10 @@ export async function openTrust(document: TrustDocument, nowS: number): Promise<
   const rootKid = await thumbprint(document.root);
   const rootKey = await importVerifyKey(document.root);
   const { claims } = await openJws(document.trust, TRUST, (h) => (h.kid === rootKid ? rootKey : null));
+  if (claims.exp <= claims.iat || claims.exp - claims.iat > LIMITS.TRUST_LIFETIME_S) {
+    const why = `must be at most ${LIMITS.TRUST_LIFETIME_S} seconds after iat`;
+    throw fault("JWS_WRONG_CLAIMS", { what: TRUST.what, path: "exp", why });
+  }
   if (claims.exp + LIMITS.CLOCK_TOLERANCE_S <= nowS) {
     throw fault("TRUST_EXPIRED", { until: new Date(claims.exp * 1000).toISOString() });
   }

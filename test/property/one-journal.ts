@@ -206,7 +206,7 @@ export class OneJournal implements Disposable {
         await abandonJobs({ journal, receipts, log: () => undefined }, IN_FLIGHT, "restart");
         return;
       case "compact":
-        return journal.compact();
+        return journal.compact(NOW_MS);
     }
   }
 

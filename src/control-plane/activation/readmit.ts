@@ -12,10 +12,10 @@ import { planOf } from "../store/accounts.ts";
 import { addAgent, saveAgent, saveBeats } from "../store/agents.ts";
 import { recordFinding } from "../store/anomalies.ts";
 import { recordProofs } from "../store/proofs.ts";
-import { accountExists, agentOfAnyAccount, isBarred } from "../store/readmission.ts";
-import { retiredKeys } from "../store/retired-keys.ts";
+import { accountExists, agentOfAnyAccount, isBarred, unconfirmedCount } from "../store/readmission.ts";
+import { addRetiredKey, retiredKeys } from "../store/retired-keys.ts";
 import type { AgentRow, Writer } from "../store/schema.ts";
-import { leaveSlot, waitingCount } from "../store/slots.ts";
+import { leaveSlot } from "../store/slots.ts";
 import { firstBeat } from "./first-beat.ts";
 import { LICENSE_STALE } from "./license.ts";
 
@@ -100,7 +100,8 @@ async function takeBack(db: Writer, claimant: Claimant, services: Services): Pro
 async function create(db: Writer, { claims, request, nowMs }: Claimant, services: Services): Promise<void> {
   const accountId = claims.tenant;
   const { max_agents } = await planOf(db, accountId);
-  if ((await waitingCount(db, accountId, nowMs)) >= waitingMax(max_agents)) {
+  // Every one of a full account may have come after the backup; more than that cannot.
+  if ((await unconfirmedCount(db, accountId)) >= max_agents + waitingMax(max_agents)) {
     throw fault("ACCOUNT_FULL", { max: max_agents });
   }
   const agent: AgentRow = {
@@ -148,7 +149,7 @@ const unheard = ({ id, account_id }: AgentRow) => ({
 
 /**
  * The agent is known with another key: it got this one by a recovery after the backup, if its license is of a later epoch.
- * The key of the backup is not taken any more.
+ * The key of the backup is not taken any more, but for receipts it signed.
  */
 async function replaceKey(
   db: Writer,
@@ -168,6 +169,11 @@ async function replaceKey(
     quarantine_reason: null,
     unconfirmed_since: nowMs,
   };
+  await addRetiredKey(db, {
+    ...{ jkt: known.jkt, account_id: known.account_id, agent_id: known.id, identity_x: known.identity_x },
+    ...{ epoch: known.epoch, recover_seq: known.order_seq, successor: agent.jkt },
+    ...{ retired_at: nowMs, license: known.license },
+  });
   await saveAgent(db, agent);
   await saveBeats(db, [firstBeat(unheard(agent), services.random)]); // the chain of the key before says nothing of this one's
   await leaveSlot(db, agent, false);

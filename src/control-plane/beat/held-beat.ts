@@ -11,6 +11,7 @@ import type { AgentEvent, BeatInput, BeatOutcome } from "./beat-input.ts";
 import type { BeatFinding } from "./findings.ts";
 import { instanceInChain, instanceOf } from "./instance.ts";
 import { type BeatDeps, type Known, noted } from "./known-agent.ts";
+import { BELIEVED_MAX } from "./resync.ts";
 import { recordFindings, type World } from "./world.ts";
 
 /** Takes an agent out for what a beat of it has shown, and answers that beat as each of its beats from here on. */
@@ -135,9 +136,6 @@ export async function noteEnd(
   return { ...agent, ended_at: nowMs };
 }
 
-/** A process cannot have taken more orders than this in earnest: it lies, or its journal is damaged. */
-const BELIEVED_SEQ = 2 ** 31;
-
 /**
  * An agent that was quarantined in the backup this server was restored from may have been given orders since, or another
  * epoch: what is still to be told gets numbers it has not seen.
@@ -149,7 +147,7 @@ function catchUp(
   era: number,
 ): AgentRow {
   const ahead = told.epoch === agent.epoch ? told.seq > agent.order_seq : told.epoch > agent.epoch;
-  if (!ahead || agent.era >= era || told.seq > BELIEVED_SEQ || told.epoch > BELIEVED_SEQ) return agent;
+  if (!ahead || agent.era >= era || told.seq > BELIEVED_MAX || told.epoch > BELIEVED_MAX) return agent;
   let { seq } = told;
   for (const order of [...world.openOrders(agent.id)]) {
     seq += 1;
@@ -214,7 +212,7 @@ const quietAftermath = (
   agentId,
   changedJobs: [],
   toldAttempts: [],
-  standing: { kinds: [], free: 0 },
+  standing: { kinds: [], free: 0, waits: false },
   anomalies: [],
   events,
 });

@@ -22,6 +22,7 @@ import { deliver, noteEnd } from "./held-beat.ts";
 import { instanceInChain, toldBy } from "./instance.ts";
 import { type BeatDeps, type Known, noted } from "./known-agent.ts";
 import { changedBy, noteNews, signOffers, unusableFinding } from "./news-rows.ts";
+import { epochAfter } from "./resync.ts";
 import { standingOf } from "./standing.ts";
 import { recordFindings, type World } from "./world.ts";
 
@@ -46,7 +47,10 @@ export async function proceed(
   const { input, record, plan, examination } = known;
   const { accountId, agentId, nowMs } = input;
   const ring = deps.keys.current();
-  for (const job of await adopt(db, input)) world.putJob(job);
+  for (const job of await adopt(db, input)) {
+    world.putJob(job);
+    world.openLog(job);
+  }
   await settleResealed(db, world, known);
   const due = takeOrders(world, known);
   const slot = await slotFor(db, known);
@@ -159,7 +163,7 @@ function joined(world: World, agent: AgentRow, known: Accepted, deps: BeatDeps):
   const { input, examination, resynchronised } = known;
   let next = agent;
   if (resynchronised) {
-    const epoch = Math.max(agent.epoch, input.request.orders.epoch) + 1;
+    const epoch = epochAfter(agent.epoch, input.request.orders.epoch);
     const carried = carryOver(world.openOrders(agent.id), { ...next, epoch }, input.nowMs);
     for (const { before, after } of carried.ended) world.putOrder(before, after);
     for (const order of carried.orders) world.giveOrder(order);

@@ -10,6 +10,13 @@ export interface EraFacts {
   readonly shown: number;
 }
 
+/** No agent has got so far in earnest: a larger number is a lie, or damage, and is not built upon. */
+export const BELIEVED_MAX = 2 ** 31;
+
+/** The epoch that follows a resynchronisation: beyond what this server knows, and what the agent says it has. Pure. */
+export const epochAfter = (known: number, told: number): number =>
+  Math.max(known, told <= BELIEVED_MAX ? told : 0) + 1;
+
 /**
  * What a beat that does not fit the chain means: `resync` when the server was brought back from a backup since it last
  * knew this agent, and the agent is not behind what the backup knows; `ahead` when the server has lost beats without

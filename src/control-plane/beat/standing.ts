@@ -8,6 +8,8 @@ export interface AgentStanding {
   readonly kinds: readonly string[];
   /** Places left, offers under way counted as taken; 0 for one that takes no work. */
   readonly free: number;
+  /** Whether all it lacks is a slot. */
+  readonly waits: boolean;
 }
 
 /** The standing of an agent with these jobs. Pure. */
@@ -15,9 +17,13 @@ export function standingOf({ agent, beat }: AgentRecord, plan: Plan, held: reado
   const kinds = (JSON.parse(beat.kinds) as string[]).filter((kind) =>
     plan.kinds.some((licensed) => licensed === kind),
   );
-  if (agent.quarantined_at !== null || agent.terminated_at !== null) return { kinds, free: 0 };
-  if (beat.state === null || !takesWork(beat.state, agent.slot_since !== null)) return { kinds, free: 0 };
+  const out = agent.quarantined_at !== null || agent.terminated_at !== null;
+  const waits = !out && agent.unconfirmed_since === null && agent.slot_since === null;
+  if (out || beat.state === null || !takesWork(beat.state, agent.slot_since !== null)) {
+    return { kinds, free: 0, waits };
+  }
   const offered = held.filter(({ state }) => state === "offered").length;
   const capacity = Math.min(beat.capacity, plan.max_concurrent_tasks_per_agent);
-  return { kinds, free: Math.max(0, freePlaces({ capacity, inFlight: beat.in_flight, held }) - offered) };
+  const free = Math.max(0, freePlaces({ capacity, inFlight: beat.in_flight, held }) - offered);
+  return { kinds, free, waits };
 }

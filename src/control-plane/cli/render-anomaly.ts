@@ -109,7 +109,10 @@ function next({ state, id, agent, instances, kind }: AnomalyView): string {
     const several = instances.filter((one) => one.heard_since).length > 1 ? " --inst PROCESS" : "";
     return `\nTo go on with one process: agentina-control anomaly recover ${id}${several} --reason TEXT\n`;
   }
-  if (kind === "tampered") {
+  if (kind === "unknown_agent") {
+    return `\nTo take it back into the fleet: agentina-control agent confirm ${agent.id} --reason TEXT\n`;
+  }
+  if (kind === "tampered" && agent.state === "tampered") {
     return `\nTo accept the files as they are: agentina-control anomaly reseal ${id} --reason TEXT\n`;
   }
   if (kind === "fingerprint_drift") {

@@ -14,6 +14,7 @@ export function afterBeat(aftermath: Aftermath, services: Services): void {
   for (const event of events) {
     services.log(event === "quarantined" ? "warn" : "info", `agent ${event}`, { agent: agentId });
     if (event === "ended") services.wakes.close(agentId);
+    if (event !== "resynchronised") services.wakes.tellWaiting(accountId);
   }
   for (const job of changedJobs) {
     services.watch.tell(job.id);

@@ -90,6 +90,13 @@ export class WakeLines {
     this.lines.get(agentId)?.send(BEAT);
   }
 
+  /** Tells those of the account that wait for a slot: one may be free. */
+  tellWaiting(accountId: AccountId): void {
+    for (const line of [...this.lines.values()]) {
+      if (line.accountId === accountId && line.standing.waits) line.send(BEAT);
+    }
+  }
+
   /** Tells every agent of the account: what concerns them all has changed. */
   tellAll(accountId: AccountId): void {
     for (const line of [...this.lines.values()]) if (line.accountId === accountId) line.send(BEAT);

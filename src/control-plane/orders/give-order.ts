@@ -47,12 +47,20 @@ export async function giveOrder(
   return { agent: next.agent, order: next.row, withdrawn: [] };
 }
 
-/** Quarantines an agent, unless it is: nothing is offered to it from here on. Throws AGENT_ENDED. */
+/**
+ * Quarantines an agent, unless it is: nothing is offered to it from here on. Of one that is, a recovery that has not
+ * happened yet is taken back. Throws AGENT_ENDED.
+ */
 export async function giveQuarantine(db: Writer, record: AgentRecord, given: Given): Promise<OrderGiven> {
   const { agent, beat } = record;
   refuseEnded(agent);
-  const known = (await open(db, agent)).find(({ type }) => type === "quarantine");
-  if (agent.quarantined_at !== null && known !== undefined) return { agent, order: known, withdrawn: [] };
+  const orders = await open(db, agent);
+  const known = orders.find(({ type }) => type === "quarantine");
+  if (agent.quarantined_at !== null && known !== undefined) {
+    const recoveries = orders.filter(({ type }) => type === "recover");
+    await supersede(db, recoveries, given.nowMs);
+    return { agent, order: known, withdrawn: [] };
+  }
   const last = instanceInChain(record);
   if (last !== null) await noteInstance(db, last);
   await saveBeats(db, [{ ...beat, inst_beats: 0 }]);

@@ -28,6 +28,8 @@ function about(row: OrderRow): string | null {
   }
 }
 
+const UNCONFIRMED = "it came back after a restore with a license the backup does not know";
+
 /** How the Control Plane treats the agent, and why if not as usual. */
 function standingOfRow(agent: AgentRow): { standing: AgentStandingName; standing_reason: string | null } {
   if (agent.ended_at !== null) return { standing: "ended", standing_reason: agent.end_reason };
@@ -35,6 +37,7 @@ function standingOfRow(agent: AgentRow): { standing: AgentStandingName; standing
   if (agent.quarantined_at !== null) {
     return { standing: "quarantined", standing_reason: agent.quarantine_reason };
   }
+  if (agent.unconfirmed_since !== null) return { standing: "unconfirmed", standing_reason: UNCONFIRMED };
   return { standing: "live", standing_reason: null };
 }
 

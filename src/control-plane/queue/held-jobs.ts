@@ -1,5 +1,6 @@
 import type { AgentId, JobId } from "../../protocol/ids.ts";
 import type { BeatInput } from "../beat/beat-input.ts";
+import { BELIEVED_MAX } from "../beat/resync.ts";
 import { heldAmong, releaseHeld } from "../store/held-jobs.ts";
 import type { JobRow, Writer } from "../store/schema.ts";
 
@@ -35,7 +36,7 @@ function toldAttempts({ request, receipts }: BeatInput): Map<JobId, number> {
  * does not count: nobody else can have the same attempt now. Its lease is over until the beat renews it. Pure.
  */
 export function adoptedBy(job: JobRow, agentId: AgentId, attempt: number, nowMs: number): JobRow | null {
-  if (attempt < job.attempt || job.state === "finished") return null;
+  if (attempt < job.attempt || attempt > BELIEVED_MAX || job.state === "finished") return null;
   if (job.agent_id === agentId && job.attempt === attempt) return job;
   return {
     ...job,

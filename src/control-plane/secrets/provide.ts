@@ -1,8 +1,9 @@
 import type { FaultCode } from "../../fault/registry.ts";
 import { encodeBase64url } from "../../protocol/base64url.ts";
-import type { JobId } from "../../protocol/ids.ts";
+import type { BlobRef } from "../../protocol/job.ts";
 import type { X25519Jwk } from "../../protocol/scalars.ts";
-import type { SealedSecret } from "../../protocol/secret.ts";
+import type { Scope } from "../../protocol/scope.ts";
+import { type SealedSecret, type Work, workDigest } from "../../protocol/secret.ts";
 import { thumbprint } from "../../trust/keys.ts";
 import { seal } from "../../trust/sealed-box.ts";
 import { jobAfter } from "../queue/job-table.ts";
@@ -43,7 +44,7 @@ export async function provideSecrets(
   for (const job of jobs) {
     const found = find(job, agent, rows, vault);
     if (found.verdict === "provided") {
-      offers.push({ job, secrets: await sealAll(job.id, found.values, agent) });
+      offers.push({ job, secrets: await sealAll(job, found.values, agent) });
       continue;
     }
     const change =
@@ -87,18 +88,27 @@ function find(job: JobRow, agent: AgentRow, rows: ReadonlyMap<string, SecretRow>
 }
 
 async function sealAll(
-  jti: JobId,
+  job: JobRow,
   values: readonly (readonly [string, string])[],
   agent: AgentRow,
 ): Promise<SealedSecrets> {
   if (values.length === 0) return {};
+  const work = workDigest(workOf(job));
   const jwk: X25519Jwk = { kty: "OKP", crv: "X25519", x: agent.sealing_x };
   const to = { kid: await thumbprint(jwk), jwk };
   const sealed = await Promise.all(
     values.map(async ([name, value]): Promise<[string, string]> => {
-      const plain: SealedSecret = { v: 1, jti, name, value: encodeBase64url(value) };
+      const plain: SealedSecret = { v: 1, jti: job.id, work, name, value: encodeBase64url(value) };
       return [name, await seal(Buffer.from(JSON.stringify(plain)), to)];
     }),
   );
   return Object.fromEntries(sealed);
 }
+
+/** What the envelope of this job will say that it does. */
+const workOf = ({ kind, payload, scope, blobs }: JobRow): Work => ({
+  kind,
+  payload: JSON.parse(payload) as Work["payload"],
+  scope: JSON.parse(scope) as Scope,
+  blobs: JSON.parse(blobs) as BlobRef[],
+});

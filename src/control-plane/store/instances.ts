@@ -2,16 +2,16 @@ import { sql } from "kysely";
 import type { AccountId, AgentId } from "../../protocol/ids.ts";
 import type { InstanceRow, Reader, Writer } from "./schema.ts";
 
-/** So many processes of one agent are remembered in each of its epochs. */
-const KEPT = 32;
+/** So many processes of one agent are remembered in each of its epochs, and so many of them from one address. */
+const KEPT = 48;
+const KEPT_OF_ADDRESS = 16;
 
 /**
  * Notes that a process spoke: all it last told, and how often it was heard. Who speaks under a new name each time pushes
- * out others of that kind, not one that has been heard more often.
+ * out others of that kind at that address, not one that has been heard more often or elsewhere.
  */
 export async function noteInstance(db: Writer, instance: InstanceRow): Promise<void> {
   const { agent_id, inst, account_id: _, first_at: __, beats, ...last } = instance;
-  const { epoch } = last;
   await db
     .insertInto("instances")
     .values(instance)
@@ -24,27 +24,43 @@ export async function noteInstance(db: Writer, instance: InstanceRow): Promise<v
       }),
     )
     .execute();
-  const surplus = await db
-    .selectFrom("instances")
-    .select("inst")
-    .where("agent_id", "=", agent_id)
-    .where("epoch", "=", epoch)
-    .where("inst", "!=", inst)
-    .orderBy("beats", "desc")
-    .orderBy("last_at", "desc")
-    .offset(KEPT - 1)
-    .limit(KEPT)
-    .execute();
+  const surplus = surplusOf(await heardIn(db, instance), inst);
   if (surplus.length === 0) return;
   await db
     .deleteFrom("instances")
+    .where("account_id", "=", instance.account_id)
     .where("agent_id", "=", agent_id)
-    .where(
-      "inst",
-      "in",
-      surplus.map((row) => row.inst),
-    )
+    .where("inst", "in", surplus)
     .execute();
+}
+
+type Heard = Pick<InstanceRow, "inst" | "address">;
+
+/** The processes of the same agent and epoch, the one heard most often first. */
+async function heardIn(db: Writer, { account_id, agent_id, epoch }: InstanceRow): Promise<Heard[]> {
+  return await db
+    .selectFrom("instances")
+    .select(["inst", "address"])
+    .where("account_id", "=", account_id)
+    .where("agent_id", "=", agent_id)
+    .where("epoch", "=", epoch)
+    .orderBy("beats", "desc")
+    .orderBy("last_at", "desc")
+    .execute();
+}
+
+/** Those to forget; never the one that speaks. Pure. */
+function surplusOf(heard: readonly Heard[], speaking: string): string[] {
+  const first = heard.filter(({ inst }) => inst === speaking);
+  const kept = new Map<string, number>();
+  let all = 0;
+  return [...first, ...heard.filter(({ inst }) => inst !== speaking)].flatMap(({ inst, address }) => {
+    const here = kept.get(address) ?? 0;
+    if (here >= KEPT_OF_ADDRESS || all >= KEPT) return [inst];
+    kept.set(address, here + 1);
+    all += 1;
+    return [];
+  });
 }
 
 /** The larger of a column's value and another; SQLite and PostgreSQL have no word in common for it. */

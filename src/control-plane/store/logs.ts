@@ -11,7 +11,10 @@ export interface LogKey {
   readonly stream: string;
 }
 
-/** Lets the agent append to the log of an attempt, from the moment it has the lease. */
+/**
+ * Lets the agent append to the log of an attempt, from the moment it has the lease. What another one, who handed the same
+ * attempt back, has written is not part of it.
+ */
 export async function openLog(
   db: Writer,
   accountId: AccountId,
@@ -37,7 +40,20 @@ export async function openLog(
       verified: null,
       receipt_at: null,
     })
-    .onConflict((conflict) => conflict.columns(["job_id", "attempt", "stream"]).doNothing())
+    .onConflict((conflict) =>
+      conflict
+        .columns(["job_id", "attempt", "stream"])
+        .doUpdateSet((eb) => ({
+          agent_id: eb.ref("excluded.agent_id"),
+          size: 0,
+          limit_bytes: eb.ref("excluded.limit_bytes"),
+          expected_size: null,
+          expected_sha256: null,
+          verified: null,
+          receipt_at: null,
+        }))
+        .whereRef("logs.agent_id", "!=", "excluded.agent_id" as "logs.agent_id"),
+    )
     .execute();
 }
 

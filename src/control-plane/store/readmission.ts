@@ -45,6 +45,17 @@ export async function agentOfAnyAccount(db: Reader, id: AgentId): Promise<AgentR
   return row ?? null;
 }
 
+/** Agents of the account that an admin has not confirmed yet. */
+export async function unconfirmedCount(db: Reader, accountId: AccountId): Promise<number> {
+  const row = await db
+    .selectFrom("agents")
+    .select((eb) => eb.fn.countAll<number>().as("agents"))
+    .where("account_id", "=", accountId)
+    .where("unconfirmed_since", "is not", null)
+    .executeTakeFirstOrThrow();
+  return Number(row.agents);
+}
+
 /** An admin has looked: the agent waits for a slot like any other. False when nobody had to confirm it. */
 export async function confirmAgent(
   db: Writer,

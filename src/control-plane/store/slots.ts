@@ -163,6 +163,9 @@ const waiting = (db: Reader, accountId: AccountId, nowMs: number) =>
     .select((eb) => eb.fn.countAll<number>().as("ahead"))
     .where("agents.account_id", "=", accountId)
     .where("agents.waiting_since", "is not", null)
+    // Who gets no slot, whatever is free, must not be waited for.
+    .where("agents.unconfirmed_since", "is", null)
+    .where((eb) => eb.not(isOut(eb)))
     .where((eb) =>
       eb(eb.fn.coalesce("beats.last_beat_at", "agents.created_at"), ">", nowMs - SETTINGS.SLOT_SILENCE_MS),
     );

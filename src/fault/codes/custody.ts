@@ -37,7 +37,8 @@ export const custodyFaults = {
   },
   ROOT_KEY_UNUSABLE: {
     sentence: 'Cannot use the root key file "{path}": {why}',
-    remedy: "Name the file that was given to init --root-key; a lost root key cannot be replaced",
+    remedy:
+      "Name the file that was given to init --root-key, or for a new one a directory that is there; a lost root key cannot be replaced",
     exit: EXIT.CONFIG,
     retry: "never",
   },

@@ -33,4 +33,11 @@ export const sandboxFaults = {
     exit: EXIT.CANT_CREATE,
     retry: "backoff",
   },
+  HOST_DISK_LOW: {
+    sentence:
+      'Cannot run the job on this host: "{path}" has {free} bytes free, and its inputs and the reserve need {needed}',
+    remedy: "Free disk space on that file system, or give the job to another host",
+    exit: EXIT.CANT_CREATE,
+    retry: "backoff",
+  },
 } as const satisfies FaultTable;

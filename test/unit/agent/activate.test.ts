@@ -159,7 +159,10 @@ describe("somebody else in the Control Plane's place", () => {
     ],
     "shows a key set long expired": [
       "TRUST_EXPIRED",
-      (a) => a.trustDocument(a.keys.root, { ...a.trustClaims, exp: a.trustClaims.iat - 100 }),
+      (a) => {
+        const { iat } = a.trustClaims;
+        return a.trustDocument(a.keys.root, { ...a.trustClaims, iat: iat - 200, exp: iat - 100 });
+      },
     ],
     "names a key what it is not": [
       "JWS_MALFORMED",

@@ -2,6 +2,7 @@
 // is undone; one that can tell nobody stays up and waits.
 // Method: agents on real sealed directories, meddled with while they are down and while they run; a machine that changes.
 
+import { Database } from "bun:sqlite";
 import { describe, expect, test } from "bun:test";
 import { chmodSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { Living, MACHINE } from "./living.ts";
@@ -125,6 +126,30 @@ describe("state files that were altered while the agent was down", () => {
     expect(control.heard.at(-1)?.seal?.ctr).toBeGreaterThanOrEqual(ctr + 10);
     expect((await living.status()).seal?.whole).toBe(true);
   });
+});
+
+test("receipts that were altered keep an agent from work until an admin accepts them as they are", async () => {
+  await using living = await Living.make();
+  await living.start();
+  const { control, time } = living;
+  const claims = await living.startJob();
+  control.acks = false;
+  living.now.tasks[0]?.report();
+  await time.until(() => living.now.journal.job(claims.jti, 1)?.outcome === "succeeded");
+  await living.end();
+  const db = new Database(living.at("journal.db"));
+  db.run("DELETE FROM receipts");
+  db.close();
+  await living.start();
+  await living.beat();
+  const told = control.heard.at(-1);
+  expect(told).toMatchObject({ agent: { state: "tampered" }, integrity: [{ code: "JOURNAL_ALTERED" }] });
+  control.desk.give({ type: "reseal", ctr: (told?.seal?.ctr ?? 0) + 1 });
+  control.acks = true;
+  await living.beat();
+  expect(control.heard.at(-1)).toMatchObject({ agent: { state: "idle" }, seal: { head_seq: 1 } });
+  await living.restart();
+  await living.startJob();
 });
 
 describe("state files that are altered while the agent runs", () => {

@@ -2,7 +2,9 @@
 // Method: an agent on a real, sealed state directory, killed and started again around each order.
 
 import { describe, expect, test } from "bun:test";
-import { rmSync } from "node:fs";
+import { rmSync, writeFileSync } from "node:fs";
+import { Journal } from "../../../src/agent/journal.ts";
+import { standing } from "../../../src/agent/standing.ts";
 import type { Order } from "../../../src/protocol/order.ts";
 import { Living } from "./living.ts";
 
@@ -199,6 +201,75 @@ describe("terminal", () => {
     await living.time.advanceUntil(() => living.now.exit !== null, 60_000);
     rmSync(living.at("terminal.jws"));
     await expectRefused(living);
+  });
+
+  test.each([
+    ["while a job has its grace", 30, "interrupted"],
+    ["before anything was delivered", 0, "cancelled"],
+  ])(
+    "cut off %s: the next start tells what is owed, starts nothing, and ends",
+    async (_, grace_s, outcome) => {
+      await using living = await started();
+      const { control, time } = living;
+      const claims = await living.startJob();
+      control.desk.give({ ...sold, grace_s });
+      await living.beat();
+      if (grace_s === 0) {
+        control.always("heartbeat", async () => new Response("", { status: 503 }));
+        living.now.tasks[0]?.report({
+          end: "stopped",
+          reason: "order_terminal",
+          stop_cause: "order_terminal",
+        });
+        await time.until(() => living.now.journal.job(claims.jti, 1)?.outcome === "cancelled");
+      }
+      await living.restart();
+      control.always("heartbeat", null);
+      const offered = await control.offer();
+      await time.advanceUntil(() => living.now.exit !== null, 120_000);
+      expect(living.now.exit).toBe(10);
+      expect(control.receipts.of(claims.jti)?.outcome).toBe(outcome as never);
+      expect(living.now.journal.job(offered.jti, 1)).toBeNull();
+      expect(living.now.tasks).toEqual([]);
+      const { ctr } = (await living.status()).seal ?? {};
+      await expectRefused(living);
+      expect((await living.status()).seal?.ctr).toBe(ctr ?? -1);
+      expect(control.violations).toEqual([]);
+    },
+  );
+
+  test("owing what nobody took for a day, or that it cannot tell, it stays down", async () => {
+    await using living = await started();
+    const { control, time } = living;
+    const claims = await living.startJob();
+    control.always("heartbeat", async () => new Response("", { status: 503 }));
+    living.now.tasks[0]?.report();
+    await time.until(() => living.now.journal.job(claims.jti, 1)?.outcome === "succeeded");
+    await living.end();
+    const jws = await control.authority.order(sold, { seq: 1 });
+    const journal = Journal.open(living.at("journal.db"));
+    standing.setEnd(journal, { reason: "sold", grace_s: 0, since: time.wallMs() - 86_400_000, jws });
+    journal.close();
+    await living.start();
+    expect(living.now.code).toBe("STATE_TERMINAL");
+    const later = Journal.open(living.at("journal.db"));
+    standing.setEnd(later, { reason: "sold", grace_s: 0, since: time.wallMs(), jws });
+    later.close();
+    rmSync(living.at("keypair/identity.pem"));
+    await living.restart();
+    expect(living.now.code).toBe("STATE_TERMINAL");
+  });
+
+  test("given to a key that was replaced ends nobody who has another", async () => {
+    await using living = await Living.make();
+    const { control } = living;
+    const jws = await control.authority.order(sold, { seq: 1, jkt: "A".repeat(43) });
+    writeFileSync(living.at("terminal.jws"), jws, { mode: 0o600 });
+    await living.start();
+    await living.beat();
+    expect(living.now.failure).toBeNull();
+    const integrity = [{ code: "SEAL_UNEXPECTED", name: "terminal.jws" }];
+    expect(control.heard.at(-1)).toMatchObject({ agent: { state: "tampered" }, integrity });
   });
 
   test("ends with 10 as well when nobody answers any more, in bounded time", async () => {

@@ -7,7 +7,7 @@ import { afterAll, describe, expect, test } from "bun:test";
 import { rmSync } from "node:fs";
 import { join } from "node:path";
 import { Journal } from "../../../src/agent/journal.ts";
-import { receiptChainFinding } from "../../../src/agent/receipt-chain.ts";
+import { acceptReceipts, receiptChainFinding } from "../../../src/agent/receipt-chain.ts";
 import { FIRST_PREV_SHA256 } from "../../../src/protocol/receipt.ts";
 import { TYP } from "../../../src/protocol/trust.ts";
 import { makeSigningKey } from "../../../src/trust/keys.ts";
@@ -50,11 +50,23 @@ function found(path: string): string | null {
   }
 }
 
+/** Accepts what `path` holds, and goes on from there. */
+async function accepted(path: string): Promise<{ found: string | null; seqs: readonly number[] }> {
+  const journal = Journal.open(path);
+  acceptReceipts(journal);
+  await append(journal, 1, 0);
+  const seqs = journal.receipts().map(({ seq }) => seq);
+  journal.close();
+  return { found: found(path), seqs };
+}
+
+let last = "";
 async function meddled(sql: string, count = 5, acked = 2): Promise<string | null> {
   const path = await journalWith(count, acked);
   const db = new Database(path, { readwrite: true });
   db.run(sql);
   db.close();
+  last = path;
   return found(path);
 }
 
@@ -117,4 +129,22 @@ test.each([
   ],
 ])("%s: it is altered", async (_, sql, what) => {
   expect(await meddled(sql)).toMatch(what);
+});
+
+// The newest receipt is number 5: whatever is left of it, no second one of that number is ever made.
+test.each([
+  ["UPDATE receipts SET jws = jws || 'A' WHERE seq = 4", [1, 2, 3, 5, 6]],
+  ["UPDATE receipts SET jws = jws || 'A' WHERE seq = 5", [1, 2, 3, 4, 6]],
+  ["UPDATE receipts SET sha256 = 'x' WHERE seq = 2", [1, 3, 4, 5, 6]],
+  ["DELETE FROM receipts WHERE seq = 5", [1, 2, 3, 4, 6]],
+  ["DELETE FROM receipts", [6]],
+  ["DELETE FROM meta WHERE key = 'receipt_head'", [1, 2, 3, 4, 5, 6]],
+  [
+    `UPDATE meta SET value = '{"seq":8,"sha256":"${FIRST_PREV_SHA256}"}' WHERE key = 'receipt_head'`,
+    [1, 2, 3, 4, 5, 9],
+  ],
+  ["UPDATE receipts SET jti = jti", [1, 2, 3, 4, 5, 6]],
+])("accepted after %s, it is in order and goes on", async (sql, seqs) => {
+  await meddled(sql);
+  expect(await accepted(last)).toEqual({ found: null, seqs });
 });

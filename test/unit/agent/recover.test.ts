@@ -2,8 +2,10 @@
 // Method: quarantined agents on real state directories; lost answers, restarts, copies; and a copy of everything before
 // and after each durable write of a recovery, each of which must come to the same end.
 
+import type { Database } from "bun:sqlite";
 import { describe, expect, test } from "bun:test";
 import { existsSync } from "node:fs";
+import { standing } from "../../../src/agent/standing.ts";
 import { readKeyPair } from "../../../src/agent/state-files.ts";
 import { html, lost, refuses, unreachable } from "../../support/lies.ts";
 import type { ScriptedControl } from "../../support/scripted-control.ts";
@@ -54,6 +56,48 @@ describe("a recover order", () => {
     expect(await kidOf(living)).not.toBe(before);
     expect(living.now.inst).not.toBe(inst);
     expect(living.processes).toHaveLength(1);
+  });
+
+  test.each(["revoked", "gone from the set"])(
+    "finds an agent that was started again while its license's key is %s",
+    async (fate) => {
+      await using living = await quarantined();
+      const { control } = living;
+      const { authority } = control;
+      const { license } = authority.keys;
+      await authority.rotate();
+      const nowS = living.time.nowS();
+      const row = { use: "license" as const, kid: license.kid, jwk: license.jwk };
+      const times = { nbf: nowS - 3_600, exp: nowS + 86_400, revoked_at: nowS - 1 };
+      if (fate === "revoked") authority.trustClaims.keys.push({ ...row, ...times });
+      control.extraHeld = { trust: await authority.trustDocument() };
+      await living.beat();
+      await living.restart();
+      await living.beat();
+      expect(living.now.failure).toBeNull();
+      expect(control.heard.at(-1)).toMatchObject({ agent: { state: "unlicensed" }, orders: { epoch: 1 } });
+      expect(await living.status()).toMatchObject({ state: "unlicensed", license: { standing: "invalid" } });
+      control.recover(living.now.inst);
+      await living.beat();
+      await expectRecovered(living);
+    },
+  );
+
+  test("does not keep a process that is told to stop, whatever keeps a job's end from being written", async () => {
+    await using living = await Living.make();
+    await living.start();
+    await living.startJob();
+    const { control, now, time } = living;
+    control.quarantine();
+    control.recover(now.inst);
+    now.reins.news();
+    await time.until(() => standing.recover(now.journal, 1) !== null);
+    (now.journal as unknown as { db: Database }).db.run("PRAGMA query_only = 1"); // as on a disk that takes nothing
+    await time.advance(MINUTE);
+    expect(control.requests.some(({ route }) => route === "rekey")).toBe(false);
+    now.reins.drain(1_000);
+    await time.advance(2 * MINUTE);
+    expect(now.exit).toBe(0);
   });
 
   test("for another process changes nothing here", async () => {

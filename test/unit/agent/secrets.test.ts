@@ -10,12 +10,18 @@ import { fault } from "../../../src/fault/fault.ts";
 import { encodeBase64url } from "../../../src/protocol/base64url.ts";
 import type { JobClaims } from "../../../src/protocol/job.ts";
 import { LIMITS } from "../../../src/protocol/limits.ts";
+import { type Work, workDigest } from "../../../src/protocol/secret.ts";
 import { makeSealingKey } from "../../../src/trust/keys.ts";
 import { seal } from "../../../src/trust/sealed-box.ts";
 import { World } from "./world.ts";
 
 const JTI = "job_00000000000000000001" as JobClaims["jti"];
 const VALUE = "npm_7ZkQpR2sTuVw";
+const WORK: Work = {
+  kind: "test.run",
+  payload: { source: { type: "empty" }, run: ["true"] },
+  scope: { files: { read: [], write: ["./"] }, commands: "system", hosts: [], env: [] },
+};
 const { key } = await makeSealingKey();
 const { key: stranger } = await makeSealingKey();
 
@@ -24,6 +30,7 @@ const sealed = (plain: unknown, to = key): Promise<string> =>
 const plain = (change: object = {}) => ({
   v: 1,
   jti: JTI as string,
+  work: workDigest(WORK) as string,
   name: "TOKEN",
   value: encodeBase64url(VALUE),
   ...change,
@@ -36,20 +43,21 @@ describe("opening", () => {
       TOKEN: await sealed(plain()),
       OTHER: await sealed(plain({ name: "OTHER", value: encodeBase64url(value) })),
     };
-    expect(await openSecrets({ jti: JTI, secrets }, key)).toEqual({ TOKEN: VALUE, OTHER: value });
-    expect(await openSecrets({ jti: JTI }, key)).toEqual({});
+    expect(await openSecrets({ ...WORK, jti: JTI, secrets }, key)).toEqual({ TOKEN: VALUE, OTHER: value });
+    expect(await openSecrets({ ...WORK, jti: JTI }, key)).toEqual({});
   });
 
   test("names that an object has by nature are names like any other", async () => {
     const secrets = JSON.parse(
       JSON.stringify({ toString: await sealed(plain({ name: "toString" })) }),
     ) as Record<string, string>;
-    expect(await openSecrets({ jti: JTI, secrets }, key)).toEqual({ toString: VALUE } as never);
+    expect(await openSecrets({ ...WORK, jti: JTI, secrets }, key)).toEqual({ toString: VALUE } as never);
   });
 
   test.each<[string, () => Promise<string>]>([
     ["for another agent", () => sealed(plain(), stranger)],
     ["for another job", () => sealed(plain({ jti: "job_00000000000000000002" }))],
+    ["for no work", () => sealed(plain({ work: undefined }))],
     ["under another name", () => sealed(plain({ name: "TOKENS" }))],
     ["with more than it may hold", () => sealed(plain({ kind: "test.run" }))],
     ["of another form", () => sealed(plain({ v: 2 }))],
@@ -64,7 +72,7 @@ describe("opening", () => {
     ["that is nothing", async () => ""],
   ])("one %s does not open, and says nothing of what is inside", async (_, make) => {
     const box = await make();
-    const error = await openSecrets({ jti: JTI, secrets: { TOKEN: box } }, key).then(
+    const error = await openSecrets({ ...WORK, jti: JTI, secrets: { TOKEN: box } }, key).then(
       () => null,
       (reason: unknown) => reason,
     );
@@ -73,12 +81,32 @@ describe("opening", () => {
     expect(Bun.inspect(error)).not.toContain(encodeBase64url(VALUE));
   });
 
+  test("one for other work under the same job's name opens for that alone, however it is written", async () => {
+    const secrets = { TOKEN: await sealed(plain()) };
+    const opened = (work: Partial<Work>) => openSecrets({ ...WORK, ...work, jti: JTI, secrets }, key);
+    const { run, source } = WORK.payload;
+    const blob = { name: "src", sha256: workDigest(WORK), size: 1 };
+    const others: Partial<Work>[] = [
+      { kind: "plan.draft" },
+      { payload: { source, run: ["curl", "https://example.com"] } },
+      { payload: { source, run, secrets: { run: ["TOKEN"] } } },
+      { scope: { ...WORK.scope, hosts: ["example.com:443"] } },
+      { blobs: [blob] },
+    ];
+    for (const other of others) {
+      await expect(opened(other)).rejects.toMatchObject({ code: "SECRET_UNOPENED" });
+    }
+    expect(await opened({ payload: { run, source }, blobs: [] })).toEqual({ TOKEN: VALUE });
+  });
+
   test("another algorithm than the one that seals is not taken", async () => {
     const box = await sealed(plain());
     const [, ...rest] = box.split(".");
     const header = encodeBase64url(JSON.stringify({ alg: "dir", enc: "A256GCM" }));
     const secrets = { TOKEN: [header, ...rest].join(".") };
-    expect(openSecrets({ jti: JTI, secrets }, key)).rejects.toMatchObject({ code: "SECRET_UNOPENED" });
+    expect(openSecrets({ ...WORK, jti: JTI, secrets }, key)).rejects.toMatchObject({
+      code: "SECRET_UNOPENED",
+    });
   });
 });
 
@@ -90,9 +118,11 @@ describe("an attempt", () => {
     return world;
   };
   test("of an agent without a sealing key runs when it has no secrets", async () => {
-    expect(await openSecrets({ jti: JTI }, null)).toEqual({});
+    expect(await openSecrets({ ...WORK, jti: JTI }, null)).toEqual({});
     const secrets = { TOKEN: await sealed(plain()) };
-    expect(openSecrets({ jti: JTI, secrets }, null)).rejects.toMatchObject({ code: "SECRET_UNOPENED" });
+    expect(openSecrets({ ...WORK, jti: JTI, secrets }, null)).rejects.toMatchObject({
+      code: "SECRET_UNOPENED",
+    });
   });
 
   const offer = async (world: World, secrets: (jti: string) => Promise<Record<string, string>>) => {

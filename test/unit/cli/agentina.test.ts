@@ -2,9 +2,11 @@
 // Method: run it in this process on a terminal that remembers, and as a process where streams and exit statuses matter.
 
 import { describe, expect, test } from "bun:test";
+import { chownSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { AGENTINA } from "../../../src/cli/agentina.ts";
 import { runProgram } from "../../../src/terminal/run-program.ts";
+import { scratchDirectory } from "../../support/scratch.ts";
 import { ROOT } from "../../support/source-files.ts";
 import { inputOf, recorder } from "../terminal/fixture-program.ts";
 
@@ -20,6 +22,41 @@ const spawn = (argv: readonly string[], env: Record<string, string> = {}) =>
     cwd: "/",
     env: { PATH: "/usr/bin:/bin", ...env },
   });
+
+test("a wish to beat now, sent to a program that does not beat (yet), does not end it", async () => {
+  const dir = scratchDirectory("usr2");
+  if (process.getuid?.() === 0) chownSync(dir, 65_534, 65_534); // no agent is made as root
+  const child = Bun.spawn({
+    cmd: [
+      process.execPath,
+      join(ROOT, "src/main.ts"),
+      "activate",
+      "--url",
+      "http://127.0.0.1:9/",
+      "--token-file",
+      "-",
+    ],
+    cwd: "/",
+    env: { PATH: "/usr/bin:/bin", AGENTINA_STATE_DIR: dir },
+    stdin: "pipe",
+    stdout: "ignore",
+    stderr: "pipe",
+  });
+  // It waits for the token on standard input; proc_pid_status(5) tells which signals it has taken into its own hands.
+  const taken = async () => {
+    const status = await Bun.file(`/proc/${child.pid}/status`).text();
+    return (BigInt(`0x${/SigCgt:\s*([0-9a-f]+)/.exec(status)?.[1] ?? "0"}`) & (1n << 11n)) !== 0n;
+  };
+  for (let tries = 0; tries < 100 && !(await taken()); tries++) await Bun.sleep(50);
+  child.kill("SIGUSR2");
+  await Bun.sleep(100);
+  child.stdin.write("no token\n");
+  await child.stdin.end();
+  await child.exited;
+  expect(child.signalCode).toBeNull();
+  expect(await new Response(child.stderr).text()).toContain("TOKEN_MALFORMED");
+  rmSync(dir, { recursive: true });
+});
 
 describe("help", () => {
   test("names the commands there are and none that there are not", async () => {

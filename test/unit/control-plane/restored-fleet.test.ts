@@ -234,7 +234,8 @@ describe("an agent activated after the backup", () => {
         epoch: 3,
         cnf: { jkt: agent.identity.kid },
       });
-      expect((await old.signIn()).text).toContain("AGENT_UNKNOWN");
+      expect((await old.signIn()).status).toBe(200);
+      expect(await old.held()).toMatchObject([{ order: { type: "terminal", reason: "superseded" } }]);
       expect((await readmit(old)).text).toContain("READMIT_REFUSED");
       await control.api("POST", API.agentConfirm(agent.agentId), { reason: "it is ours" });
       expect((await agent.beat()).slot.held).toBeTrue();

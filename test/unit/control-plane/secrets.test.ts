@@ -259,6 +259,8 @@ describe("offering", () => {
     expect(openSecrets(swapped, first.sealing)).rejects.toMatchObject(refused("under another name"));
     const lifted = { ...claims, jti: "job_00000000000000000009" as JobClaims["jti"] };
     expect(openSecrets(lifted, first.sealing)).rejects.toMatchObject(refused("for another job"));
+    const rewrapped = { ...claims, payload: { ...claims.payload, run: ["/usr/bin/env"] } };
+    expect(openSecrets(rewrapped, first.sealing)).rejects.toMatchObject(refused("for other work"));
     const { key: other } = await makeSealingKey();
     expect(openSecrets(claims, other)).rejects.toMatchObject(refused("not sealed to this agent"));
     await settle(first, [jobs[0] ?? ""]);

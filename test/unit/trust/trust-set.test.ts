@@ -48,6 +48,15 @@ test("signed by another root it is refused, whatever root it names", async () =>
   expect(await codeOf(trustOf(world.root, { ...world.trustClaims, extra: 1 }))).toBe("JWS_WRONG_CLAIMS");
 });
 
+test("for longer than ninety days, or ending before it begins, it is refused", async () => {
+  const { iat } = world.trustClaims;
+  const living = (seconds: number) =>
+    codeOf(trustOf(world.root, { ...world.trustClaims, exp: iat + seconds }, iat));
+  expect(await living(90 * 86_400)).toBe("opened");
+  expect(await living(90 * 86_400 + 1)).toBe("JWS_WRONG_CLAIMS");
+  expect(await living(0)).toBe("JWS_WRONG_CLAIMS");
+});
+
 test("expired it is refused, as long as clocks may differ it is not", async () => {
   expect(await codeOf(trustOf(world.root, world.trustClaims, world.trustClaims.exp + 59))).toBe("opened");
   expect(await codeOf(trustOf(world.root, world.trustClaims, world.trustClaims.exp + 60))).toBe(

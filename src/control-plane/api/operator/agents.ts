@@ -71,6 +71,7 @@ export const orderRoute: OperatorRoute = {
     });
     log("info", "order given", { agent: id, order: made.order.type, seq: made.order.seq, by: given.by });
     wakes.tell(id);
+    if (made.order.type === "quarantine" || made.order.type === "terminal") wakes.tellWaiting(accountId);
     for (const job of made.withdrawn) {
       watch.tell(job.id);
       if (job.state === "queued") wakes.nudge({ accountId, kind: job.kind, jobs: 1 }, nowMs, false);

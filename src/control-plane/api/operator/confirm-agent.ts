@@ -32,6 +32,7 @@ export const confirmAgentRoute: OperatorRoute = {
     });
     if (!done) throw missing;
     services.log("info", "agent confirmed", { agent: agentId, reason });
+    services.wakes.tell(agentId);
     return json({ id: agentId, confirmed_at: nowMs });
   },
 };

@@ -49,12 +49,17 @@ async function tell(
 }
 
 /** `drain`, `resume`, `quarantine`: an order that needs a reason and nothing else. */
-function plainOrder(order: "drain" | "resume" | "quarantine", description: string, said: string): Command {
+function plainOrder(
+  order: "drain" | "resume" | "quarantine",
+  description: string,
+  said: string,
+  why: string,
+): Command {
   const title = `agentina-control agent ${order}`;
   return command({
     meta: {
       description,
-      examples: [`${title} agt_0123456789abcdefghij --reason "new disk"`],
+      examples: [`${title} agt_0123456789abcdefghij --reason "${why}"`],
       trustVariables: "by-url",
     },
     args: { ...idArg, ...reasonArg, ...connectionArgs },
@@ -85,18 +90,21 @@ export const drainCommand = plainOrder(
   "drain",
   "Tells an agent to take nothing new and let running jobs end. It goes on beating, until told to resume.",
   "The agent is told to drain with its next heartbeat.",
+  "new disk",
 );
 
 export const resumeCommand = plainOrder(
   "resume",
   "Tells an agent that was drained or stopped to take work again.",
   "The agent is told to resume with its next heartbeat.",
+  "the new disk is in",
 );
 
 export const quarantineCommand = plainOrder(
   "quarantine",
   'Stops an agent at once: it gets no jobs from this moment on, and cancels what runs when it hears of it. The way back is "agentina-control anomaly recover".',
   "The agent is quarantined.",
+  "a job wrote outside its workspace",
 );
 
 export const stopCommand = gracefulOrder(

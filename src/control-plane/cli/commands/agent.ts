@@ -13,7 +13,7 @@ const SHOW = "agentina-control agent show";
 export const listAgentsCommand = command({
   meta: {
     description:
-      "Lists agents, newest first: how each stands (quarantined and ended ones as such, others as they last told), whether it holds one of the account's slots, jobs in flight, when it was last heard, and the orders it has not taken yet.",
+      "Lists agents, newest first: how each stands (quarantined, ended and unconfirmed ones as such, others as they last told), whether it holds one of the account's slots, jobs in flight, when it was last heard, and the orders it has not taken yet.",
     examples: [LIST, `${LIST} --json`],
     trustVariables: "by-url",
   },

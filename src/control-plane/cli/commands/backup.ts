@@ -97,7 +97,7 @@ export const restoreCommand = command({
       terminal.out(
         `Restored the backup of ${made} as era ${era}\nEnded again from the ledger: tokens ${tokens}, agents ${agents}, agent keys ${keys}\nOpen jobs held until those who have them have spoken: ${heldJobs}\n${
           aside === null ? "" : `What was there before is in ${aside}\n`
-        }Start it: agentina-control serve\n`,
+        }Start it: agentina-control serve --data-dir ${dataDirOf(args, process.env)}\n`,
       );
       if (!ledgerFound) {
         const { warn } = await notices(terminal);

@@ -121,17 +121,19 @@ function patternArg(value: string | undefined, flag: string, pattern: RegExp, wh
   throw fault("CLI_BAD_VALUE", { flag, value, why, command: VERIFY });
 }
 
+const counted = (receipts: number): string => (receipts === 1 ? "1 receipt" : `${receipts} receipts`);
+
 function renderVerdict(verdict: ExportVerdict, colour: boolean): string {
   if (!verdict.ok) return `${style.red("WRONG", colour)}  line ${verdict.line}: ${safeLine(verdict.why)}\n`;
   const { root, keys, receipts, first, last, head } = verdict;
   const pinned = root.pinned ? "as you named it" : "not named by you: compare it with the one you know";
   const lines = [
-    `${style.green("PROVEN", colour)}  ${receipts} receipts of ${verdict.agent}${first === null ? "" : `, number ${first} to ${last}`}`,
+    `${style.green("PROVEN", colour)}  ${counted(receipts)} of ${verdict.agent}${first === null ? "" : `, number ${first} to ${last}`}`,
     `Control Plane  ${verdict.control_plane}`,
     `Trust root     ${root.thumbprint} (${pinned})`,
     `               ${root.token_form} in activation tokens`,
     ...keys.map(
-      ({ kid, epoch, receipts: signed }) => `Agent key      ${kid}, epoch ${epoch}, ${signed} receipts`,
+      ({ kid, epoch, receipts: signed }) => `Agent key      ${kid}, epoch ${epoch}, ${counted(signed)}`,
     ),
     `Head           ${head ?? "none"}${verdict.head_pinned ? " (as you named it)" : ""}`,
   ];
