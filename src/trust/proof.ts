@@ -48,5 +48,9 @@ export function makeAssertion(
   });
 }
 
-/** 128 random bits as the wire writes nonces, request ids and proof ids. */
-export const newNonce = (random: (count: number) => Uint8Array): string => encodeBase64url(random(16));
+/**
+ * 128 random bits as the wire writes nonces, request ids and proof ids. None begins with a dash: people name a process by
+ * its own on a command line, where that would be an option.
+ */
+export const newNonce = (random: (count: number) => Uint8Array): string =>
+  encodeBase64url(random(16)).replace(/^-/, "A");

@@ -89,3 +89,8 @@ describe("a sealed box", () => {
     await expect(unseal(`${header}..AAAAAAAAAAAAAAAA.AAAA.AAAAAAAAAAAAAAAAAAAAAA`, key)).rejects.toThrow();
   });
 });
+
+test("a nonce can be named on a command line whatever it is made of", () => {
+  const all = Array.from({ length: 256 }, (_, first) => newNonce(() => new Uint8Array(16).fill(first)));
+  expect(all.filter((nonce) => !/^[A-Za-z0-9_][A-Za-z0-9_-]{21}$/.test(nonce))).toEqual([]);
+});
